@@ -1,0 +1,1 @@
+"""Certainly for SciLLM. This version holds the package only; it offers no plugin yet."""

@@ -1,0 +1,1 @@
+"""Codex for SciLLM. This version holds the package only; it offers no plugin yet."""

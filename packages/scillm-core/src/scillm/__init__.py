@@ -1,0 +1,1 @@
+"""SciLLM: LLMs propose, deterministic checks dispose."""

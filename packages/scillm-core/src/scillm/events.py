@@ -1,0 +1,69 @@
+"""What happened, told to whoever listens: one frozen record per event, nothing comes back."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class AttemptStarted:
+    """A request is about to leave for one endpoint. `number` counts from 1 within the call."""
+
+    call_id: str
+    number: int
+    endpoint: str
+    provider: str
+    model: str
+
+
+@frozen(kw_only=True)
+class AttemptSucceeded:
+    """An endpoint answered; for a stream, its first chunk arrived."""
+
+    call_id: str
+    number: int
+    endpoint: str
+    provider: str
+    model: str
+    elapsed_s: float
+
+
+@frozen(kw_only=True)
+class AttemptFailed:
+    """An endpoint failed. `moving_on` tells whether another endpoint will be asked."""
+
+    call_id: str
+    number: int
+    endpoint: str
+    provider: str
+    model: str
+    elapsed_s: float
+    error: str
+    status_code: int | None
+    retry_after: float | None
+    moving_on: bool
+
+
+@frozen(kw_only=True)
+class TrialFinished:
+    """A search tried one arm."""
+
+    number: int
+    arm: str
+    status: str
+    score: float | None
+
+
+@frozen(kw_only=True)
+class ItemFinished:
+    """An engine finished one item of a job."""
+
+    engine: str
+    item_id: str
+    done: int
+    total: int
+
+
+Event: TypeAlias = AttemptStarted | AttemptSucceeded | AttemptFailed | TrialFinished | ItemFinished

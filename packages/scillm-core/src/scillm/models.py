@@ -1,0 +1,199 @@
+"""OpenAI-shaped answers: by attribute and by key, unknown upstream fields kept, plain JSON on demand.
+
+Shape: the Chat Completions API reference (`chat.completion` and `chat.completion.chunk` objects).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import field, fields, frozen
+
+if TYPE_CHECKING:
+    from scillm.records import Json
+
+ALWAYS_SHOWN = frozenset({"content", "finish_reason"})
+"""Fields that `to_dict` shows even when they are null, as the API does."""
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, OpenAIRecord):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+@cache
+def _field_names(cls: type[OpenAIRecord]) -> tuple[str, ...]:
+    own_last = sorted(fields(cls), key=lambda f: f.name in cls._own)
+    return tuple(f.name for f in own_last)
+
+
+@frozen(kw_only=True, slots=False)
+class OpenAIRecord:
+    """A record that can be read like the `openai` client's objects and like their JSON."""
+
+    _own: ClassVar[frozenset[str]] = frozenset({"extra"})
+
+    extra: Mapping[str, Json] = field(factory=dict, repr=False)
+    """Fields the upstream sent that this record does not know; readable like the others."""
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called when the normal lookup failed. `extra` itself is missing while unpickling.
+        extra = self.__dict__.get("extra", {})
+        if name in extra:
+            return extra[name]
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.extra:
+            return self.extra[key]
+        if key in self:
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.extra or (key not in self._own and key in _field_names(type(self)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> list[str]:
+        """Field names in declared order, then the upstream's own."""
+        return [name for name in _field_names(type(self)) if name not in self._own] + [*self.extra]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The field `key`, or `default` where the record has none."""
+        return self[key] if key in self else default
+
+    def to_dict(self) -> dict[str, Json]:
+        """Plain JSON; empty optional fields are left out."""
+        shown = ((key, _plain(self[key])) for key in self.keys())
+        return {key: value for key, value in shown if value is not None or key in ALWAYS_SHOWN}
+
+
+@frozen(kw_only=True, slots=False)
+class Function(OpenAIRecord):
+    """The function a tool call names. `arguments` is the model's JSON text, unchecked."""
+
+    name: str | None = None
+    arguments: str = ""
+
+
+@frozen(kw_only=True, slots=False)
+class ToolCall(OpenAIRecord):
+    """One call of a tool."""
+
+    id: str | None = None
+    type: str | None = None
+    function: Function | None = None
+    index: int | None = None
+
+
+@frozen(kw_only=True, slots=False)
+class ChatMessage(OpenAIRecord):
+    """What the model said. `content` is text, a list of parts, or None."""
+
+    role: str = "assistant"
+    content: Any = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Any = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+
+@frozen(kw_only=True, slots=False)
+class Choice(OpenAIRecord):
+    """One of the `n` answers."""
+
+    index: int = 0
+    message: ChatMessage = field(factory=ChatMessage)
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+@frozen(kw_only=True, slots=False)
+class Usage(OpenAIRecord):
+    """Tokens as the upstream counted them; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: Any = None
+    completion_tokens_details: Any = None
+
+
+@frozen(kw_only=True, slots=False)
+class Delta(OpenAIRecord):
+    """What a chunk adds to a message."""
+
+    role: str | None = None
+    content: Any = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Any = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+
+@frozen(kw_only=True, slots=False)
+class ChunkChoice(OpenAIRecord):
+    """What a chunk adds to one of the `n` answers."""
+
+    index: int = 0
+    delta: Delta = field(factory=Delta)
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+@frozen(kw_only=True, slots=False)
+class CompletionChunk(OpenAIRecord):
+    """One piece of a streamed answer."""
+
+    id: str = ""
+    object: str = "chat.completion.chunk"
+    created: int | None = None
+    model: str = ""
+    choices: list[ChunkChoice] = field(factory=list)
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+
+@frozen(kw_only=True, slots=False)
+class Completion(OpenAIRecord):
+    """An answer. Side information lives in `additional_kwargs`, by subject."""
+
+    _own: ClassVar[frozenset[str]] = frozenset({"extra", "additional_kwargs"})
+
+    id: str = ""
+    object: str = "chat.completion"
+    created: int | None = None
+    model: str = ""
+    choices: list[Choice] = field(factory=list)
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+    additional_kwargs: dict[str, Json] = field(factory=dict, repr=False)
+
+    @property
+    def scillm_meta(self) -> Mapping[str, Json]:
+        """View of `additional_kwargs["scillm"]`: requested, resolved and served model, attempts."""
+        meta: Mapping[str, Json] = self.additional_kwargs.get("scillm", {})
+        return meta
+
+    @property
+    def _hidden_params(self) -> Mapping[str, Json]:
+        """The older name of `scillm_meta`."""
+        return self.scillm_meta
+
+    @property
+    def text(self) -> str:
+        """Text of the first choice; empty when it has none."""
+        content = self.choices[0].message.content if self.choices else None
+        if isinstance(content, list):
+            parts = (part.get("text") for part in content if isinstance(part, Mapping))
+            return "".join(part for part in parts if isinstance(part, str))
+        return content if isinstance(content, str) else ""

@@ -1,0 +1,1 @@
+"""Plugins: chosen by name through entry points, told through hooks, configured by settings."""

@@ -1,0 +1,222 @@
+"""Environment to frozen settings: the only place that reads `os.environ`, and only when asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from scillm.errors import SettingsError
+from scillm.plugins.registry import switch_name
+from scillm.records import Json, Setting
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+
+CORE_SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        name="default_model",
+        env=(
+            "SCILLM_DEFAULT_MODEL",
+            "SCILLM_MODEL",
+            "LITELLM_DEFAULT_MODEL",
+            "LITELLM_MODEL",
+            "DEFAULT_LITELLM_MODEL",
+        ),
+        doc="Model used when a call names none.",
+    ),
+    Setting(
+        name="default_provider",
+        env=("SCILLM_DEFAULT_PROVIDER",),
+        doc="Provider used when neither the model nor the call names one.",
+    ),
+    Setting(
+        name="openai_api_base",
+        env=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        default="https://api.openai.com/v1",
+        doc="Base URL of the provider `openai`.",
+    ),
+    Setting(
+        name="openai_api_key",
+        env=("OPENAI_API_KEY",),
+        secret=True,
+        doc="Key of the provider `openai`; sent to no other host than its base URL.",
+    ),
+    Setting(
+        name="timeout_s",
+        env=("SCILLM_TIMEOUT_S",),
+        kind="float",
+        default=600.0,
+        doc="Seconds one attempt may take (for a stream: its longest silence).",
+    ),
+    Setting(
+        name="connect_timeout_s",
+        env=("SCILLM_CONNECT_TIMEOUT_S",),
+        kind="float",
+        default=10.0,
+        doc="Seconds a connection may take to be established.",
+    ),
+    Setting(
+        name="runs_dir",
+        env=("SCILLM_RUNS_DIR",),
+        kind="path",
+        default="~/.local/share/scillm/runs",
+        doc="Folder of the run store.",
+    ),
+    Setting(
+        name="plugins_disable",
+        env=("SCILLM_PLUGINS_DISABLE",),
+        kind="names",
+        default=(),
+        doc="Plugin or distribution names to leave out, separated by commas.",
+    ),
+    Setting(
+        name="plugins_strict",
+        env=("SCILLM_PLUGINS_STRICT",),
+        kind="bool",
+        default=False,
+        doc="Raise when a hook plugin fails instead of logging it.",
+    ),
+)
+
+SWITCHES = ("SCILLM_ENABLE_", "LITELLM_ENABLE_")
+"""Prefixes of per-plugin switches: SCILLM_ENABLE_CODEWORLD=0 leaves the plugin `codeworld` out."""
+
+
+@frozen(kw_only=True)
+class Resolved:
+    """A setting's value and where it came from: a variable's name, or `default`."""
+
+    setting: Setting
+    value: Json = field(repr=False)
+    source: str
+
+    def shown(self) -> Json:
+        """The value as a person may see it; a set secret is masked."""
+        if self.setting.secret and self.value is not None:
+            return "***"
+        return str(self.value) if isinstance(self.value, Path) else self.value
+
+
+class Settings(Mapping[str, Any]):
+    """Values by setting name, frozen at the moment of `load`."""
+
+    def __init__(self, resolved: Iterable[Resolved]) -> None:
+        self._resolved = {row.setting.name: row for row in resolved}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._resolved[name].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._resolved)
+
+    def __len__(self) -> int:
+        return len(self._resolved)
+
+    def rows(self) -> list[Resolved]:
+        """Every setting with its value and source."""
+        return list(self._resolved.values())
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value that is set."""
+        return tuple(
+            str(row.value) for row in self._resolved.values() if row.setting.secret and row.value
+        )
+
+
+def load(
+    environ: Mapping[str, str] | None = None, *, more: Iterable[Setting] = ()
+) -> Settings:
+    """Read the core's settings and `more` from `environ` (default: the process environment).
+
+    An empty variable counts as not set. Raises `SettingsError` naming the variable, what was
+    wanted and what came; a secret's value is not repeated.
+    """
+    source = os.environ if environ is None else environ
+    switched_off = switches_off(source)
+    rows = []
+    for setting in (*CORE_SETTINGS, *more):
+        resolved = resolve(setting, source)
+        if setting.name == "plugins_disable":
+            off = tuple(dict.fromkeys((*map(switch_name, resolved.value), *switched_off)))
+            resolved = Resolved(setting=setting, value=off, source=resolved.source)
+        rows.append(resolved)
+    return Settings(rows)
+
+
+def resolve(setting: Setting, environ: Mapping[str, str]) -> Resolved:
+    """The first variable of `setting.env` that is set, converted; otherwise the default."""
+    for variable in setting.env:
+        text = environ.get(variable, "").strip()
+        if text:
+            return Resolved(
+                setting=setting, value=converted(setting, variable, text), source=variable
+            )
+    default = setting.default
+    if setting.kind == "path" and default is not None:
+        default = Path(default).expanduser()
+    return Resolved(setting=setting, value=default, source="default")
+
+
+def converted(setting: Setting, variable: str, text: str) -> Json:
+    """`text` as the setting's kind, or `SettingsError`."""
+    try:
+        return _CONVERTERS[setting.kind](text)
+    except ValueError:
+        came = "a value that is not shown" if setting.secret else repr(text)
+        raise SettingsError(
+            f"{variable} must be {_WANTED[setting.kind]}, but is {came}. Correct or unset it."
+        ) from None
+
+
+def switches_off(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Plugins that a SCILLM_ENABLE_X=0 variable leaves out."""
+    return tuple(
+        switch_name(variable.removeprefix(prefix))
+        for variable, text in sorted(environ.items())
+        for prefix in SWITCHES
+        if variable.startswith(prefix) and text.strip().lower() in FALSE
+    )
+
+
+def _as_bool(text: str) -> bool:
+    word = text.lower()
+    if word in TRUE or word in FALSE:
+        return word in TRUE
+    raise ValueError(text)
+
+
+def _as_float(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def _as_names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _as_path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+_CONVERTERS: Mapping[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": _as_float,
+    "bool": _as_bool,
+    "names": _as_names,
+    "path": _as_path,
+}
+_WANTED: Mapping[str, str] = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number, 0 or more",
+    "bool": "1 or 0 (true, false, yes, no, on, off)",
+    "names": "names separated by commas",
+    "path": "a path",
+}

@@ -1,0 +1,87 @@
+"""One background event loop for all synchronous callers of this process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scillm.errors import UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+
+    from anyio.from_thread import BlockingPortal
+
+Result = TypeVar("Result")
+
+
+class _Running:
+    """The portal of this process: started at first use, stopped at exit, left behind by a fork."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.portal: BlockingPortal | None = None
+        self.context: AbstractContextManager[BlockingPortal] | None = None
+        self.thread_id: int | None = None
+        # A context manager of the parent must never be collected in the child: its clean-up
+        # joins a thread that does not exist there and waits for ever.
+        self.left_behind: list[object] = []
+
+    def get(self) -> BlockingPortal:
+        if self.portal is not None:
+            return self.portal
+        with self.lock:
+            if self.portal is None:
+                from anyio.from_thread import start_blocking_portal
+
+                self.context = start_blocking_portal(name="scillm-portal")
+                self.portal = self.context.__enter__()
+                self.thread_id = self.portal.call(threading.get_ident)
+            return self.portal
+
+    def stop(self) -> None:
+        with self.lock:
+            context, self.portal, self.context = self.context, None, None
+            self.thread_id = None
+        if context is not None:
+            context.__exit__(None, None, None)
+
+    def forget(self) -> None:
+        self.left_behind += [self.portal, self.context]
+        self.lock = threading.Lock()
+        self.portal = None
+        self.context = None
+        self.thread_id = None
+
+
+_running = _Running()
+atexit.register(_running.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.forget)
+
+
+def start(function: Callable[..., Awaitable[Result]], *args: Any) -> Future[Result]:
+    """Start `function(*args)` on the background loop; cancelling the future cancels it there.
+
+    Raises `UsageError` when called from the background loop itself, which would wait for itself.
+    """
+    if threading.get_ident() == _running.thread_id:
+        raise UsageError(
+            "A synchronous SciLLM call was made from SciLLM's own event loop (a hook, a provider "
+            "or a callback). Use the async form there, for example `await acompletion(…)`."
+        )
+    return _running.get().start_task_soon(function, *args)
+
+
+def call(function: Callable[..., Awaitable[Result]], *args: Any) -> Result:
+    """Run `function(*args)` on the background loop and wait; Ctrl-C cancels it there."""
+    future = start(function, *args)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise

@@ -1,0 +1,246 @@
+"""Plain records: what is asked, what goes over the wire, what is tried, claimed and stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from attrs import evolve, field, frozen
+
+Json: TypeAlias = Any
+"""A value as `json.loads` gives it: None, bool, int, float, str, list or dict of these."""
+
+Message: TypeAlias = Mapping[str, Json]
+"""One chat message in the OpenAI form; it stays exactly as the caller wrote it."""
+
+
+# -- asking ------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ChatRequest:
+    """One question to one model. `params` go to the provider untouched."""
+
+    model: str
+    messages: Sequence[Message] = ()
+    params: Mapping[str, Json] = field(factory=dict)
+    stream: bool = False
+    timeout_s: float = 600.0
+    requested_model: str = ""
+    """What the caller asked for, before any alias was resolved."""
+
+
+@frozen(kw_only=True)
+class Endpoint:
+    """Where a provider is reached, and with which credentials. Secrets are never shown by repr."""
+
+    provider: str
+    api_base: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    extra_headers: Mapping[str, str] = field(factory=dict, repr=False)
+    name: str = ""
+    """The deployment's name in reports; the provider's own name when nothing else was given."""
+
+    @property
+    def label(self) -> str:
+        """What reports call this endpoint."""
+        return self.name or self.provider
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every string of this endpoint that must never be shown."""
+        values = [self.api_key or "", *self.extra_headers.values()]
+        bare = [value.split(" ", 1)[1] for value in values if value.lower().startswith("bearer ")]
+        return tuple(value for value in (*values, *bare) if len(value) >= MIN_SECRET_CHARS)
+
+
+MIN_SECRET_CHARS = 4
+"""Shorter strings are not masked: they would blank out ordinary words."""
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """One try of a call: where it went, how it ended, how long it took."""
+
+    endpoint: str
+    model: str
+    outcome: str
+    """`ok`, or the name of the error class."""
+    status_code: int | None = None
+    elapsed_s: float = 0.0
+    message: str = ""
+
+
+# -- wire --------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class HttpCall:
+    """One HTTP request, ready to be sent. Header names are lower case."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    timeout_s: float = 600.0
+    """Longest silence on the socket; for `Transport.send` also the whole exchange."""
+
+
+@frozen(kw_only=True)
+class HttpReply:
+    """A whole HTTP reply. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(factory=dict)
+    body: bytes = field(default=b"", repr=False)
+
+
+@frozen(kw_only=True)
+class HttpStream:
+    """The head of an HTTP reply whose body is still arriving."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+# -- searching ---------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Trial:
+    """A strategy's request to try `arm`. `new` asks the driver for an arm that does not exist yet."""
+
+    number: int
+    arm: str
+    new: bool = False
+    parent: str | None = None
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What a trial gave. `score` is None when nothing could be scored, and `reason` says why."""
+
+    score: float | None
+    status: str = "ok"
+    reason: str = ""
+    detail: Json = None
+
+
+# -- checking ----------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How much one piece of work may use."""
+
+    time_s: float = 60.0
+    memory_mb: int = 512
+    output_bytes: int = 1_000_000
+
+
+@frozen(kw_only=True)
+class Claim:
+    """Something that is said to hold; the verifier knows what `statement` means."""
+
+    id: str
+    statement: Json
+    context: Mapping[str, Json] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """What a verifier found. `holds` is None when it could not decide, and `reason` says why."""
+
+    claim_id: str
+    holds: bool | None
+    status: str
+    reason: str = ""
+    evidence: Mapping[str, Json] = field(factory=dict)
+
+
+# -- running and keeping -----------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Job:
+    """Work for an engine. The same job with the same seed gives the same findings."""
+
+    engine: str
+    items: Sequence[Mapping[str, Json]]
+    options: Mapping[str, Json] = field(factory=dict)
+    seed: int = 0
+
+
+@frozen(kw_only=True)
+class Finding:
+    """The part of a result that a replay must reproduce.
+
+    `digest` covers `value` in canonical JSON; timings and other measurements stay out of it.
+    """
+
+    id: str
+    value: Json
+    digest: str
+
+
+@frozen(kw_only=True)
+class JobResult:
+    """What an engine did: a summary, one result per item, and the findings a replay compares."""
+
+    summary: Mapping[str, Json]
+    results: Sequence[Mapping[str, Json]]
+    findings: Sequence[Finding]
+    environment: Mapping[str, Json] = field(factory=dict)
+    """What the engine ran on: isolation level, interpreter, limits."""
+
+
+# -- describing --------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Setting:
+    """One value that can come from the environment.
+
+    `env` lists variable names, first set wins. `kind` is one of str, int, float, bool, path, names.
+    """
+
+    name: str
+    env: Sequence[str]
+    doc: str
+    kind: str = "str"
+    default: Json = None
+    secret: bool = False
+
+
+@frozen(kw_only=True)
+class Check:
+    """One line of `scillm doctor`. `ok` is None when the check was not run."""
+
+    name: str
+    ok: bool | None
+    detail: str = ""
+    fix: str = ""
+
+
+__all__ = [
+    "MIN_SECRET_CHARS",
+    "Attempt",
+    "ChatRequest",
+    "Check",
+    "Claim",
+    "Endpoint",
+    "Finding",
+    "HttpCall",
+    "HttpReply",
+    "HttpStream",
+    "Job",
+    "JobResult",
+    "Json",
+    "Limits",
+    "Message",
+    "Outcome",
+    "Setting",
+    "Trial",
+    "Verdict",
+    "evolve",
+]

@@ -1,0 +1,1 @@
+"""Runs: what was done, kept so that it can be read, compared and done again."""
