@@ -1,4 +1,4 @@
-"""OpenAI-shaped answers: by attribute and by key, unknown upstream fields kept, plain JSON on demand.
+"""OpenAI-shaped answers: by attribute and by key, unknown fields kept, plain JSON on demand.
 
 Shape: the Chat Completions API reference (`chat.completion` and `chat.completion.chunk` objects).
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from attrs import field, fields, frozen
 
-if TYPE_CHECKING:
-    from scillm.records import Json
+from scillm.records import Json  # noqa: TC001 - read at run time by the converter of http.wire
 
 ALWAYS_SHOWN = frozenset({"content", "finish_reason"})
 """Fields that `to_dict` shows even when they are null, as the API does."""
@@ -69,7 +68,7 @@ class OpenAIRecord:
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field `key`, or `default` where the record has none."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401 (this is that method)
 
     def to_dict(self) -> dict[str, Json]:
         """Plain JSON; empty optional fields are left out."""

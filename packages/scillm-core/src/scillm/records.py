@@ -108,7 +108,7 @@ class HttpStream:
 
 @frozen(kw_only=True)
 class Trial:
-    """A strategy's request to try `arm`. `new` asks the driver for an arm that does not exist yet."""
+    """A strategy's request to try `arm`. `new` asks for an arm that does not exist yet."""
 
     number: int
     arm: str

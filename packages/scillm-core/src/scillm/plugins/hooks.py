@@ -88,7 +88,12 @@ class Hooks:
         """Every plugin's checks, then one failing check per hook that raised."""
         checks = [check for found in self._results("scillm_checks") for check in found or ()]
         checks += [
-            Check(name=f"hook {failure.hook} of {failure.plugin}", ok=False, detail=failure.error)
+            Check(
+                name=f"hook {failure.hook} of {failure.plugin}",
+                ok=False,
+                detail=failure.error,
+                fix=f"uninstall it, or set SCILLM_PLUGINS_DISABLE={failure.plugin}",
+            )
             for failure in self.failures
         ]
         return checks

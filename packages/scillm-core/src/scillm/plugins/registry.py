@@ -48,7 +48,7 @@ def installed_offers(groups: Iterable[str] = GROUPS) -> list[Offer]:
                 continue
             name, version = dist.metadata["Name"], dist.version
             key = (point.group, point.name, name)
-            # The same distribution can be found twice on sys.path; the first one wins, as in import.
+            # A distribution can be found twice on sys.path; the first one wins, as in import.
             offers.setdefault(
                 key,
                 Offer(
@@ -87,12 +87,18 @@ class Registry:
         """Usable names of a group in alphabetical order; nothing is imported."""
         known_group(group)
         return sorted(
-            {name for (where, name), offers in self._table().items() if where == group and not self._is_off(offers)}
+            name
+            for (where, name), offers in self._table().items()
+            if where == group and not all(map(self._is_off, offers))
         )
 
     def offers(self, group: str) -> Mapping[str, Offer]:
         """Usable offers of a group by name; nothing is imported. Conflicting names are left in."""
-        return {name: self._table()[group, name][0] for name in self.names(group)}
+        table = self._table()
+        return {
+            name: next(offer for offer in table[group, name] if not self._is_off(offer))
+            for name in self.names(group)
+        }
 
     def get(self, group: str, name: str, /) -> Any:
         """The object behind a name, imported at first use.
@@ -107,14 +113,15 @@ class Registry:
         offers = self._table().get(key, ())
         if not offers:
             raise PluginNotFoundError(not_found_message(described, name, self.names(group)))
-        if self._is_off(offers):
+        usable = [offer for offer in offers if not self._is_off(offer)]
+        if not usable:
             raise PluginNotFoundError(
                 f"The {described.holds} {name!r} of {offers[0].distribution} is switched off by "
-                "SCILLM_PLUGINS_DISABLE or SCILLM_ENABLE_…=0."
+                "SCILLM_PLUGINS_DISABLE or SCILLM_ENABLE_…=0; remove that switch to use it."
             )
-        if len(offers) > 1:
-            raise PluginConflictError(conflict_message(described, offers))
-        loaded = load_offer(offers[0], described)
+        if len(usable) > 1:
+            raise PluginConflictError(conflict_message(described, usable))
+        loaded = load_offer(usable[0], described)
         self._loaded[key] = loaded
         return loaded
 
@@ -132,16 +139,15 @@ class Registry:
 
     def describe(self) -> Sequence[PluginInfo]:
         """Every plugin with its status; loads each one and never raises."""
-        return [
-            self._describe_one(offer, offers)
-            for offers in self._table().values()
-            for offer in offers
-        ]
+        return [self._describe_one(offer) for offers in self._table().values() for offer in offers]
 
-    def _describe_one(self, offer: Offer, offers: Sequence[Offer]) -> PluginInfo:
+    def _describe_one(self, offer: Offer) -> PluginInfo:
         status, reason = "ok", ""
-        if self._is_off(offers):
-            status, reason = "disabled", "switched off by SCILLM_PLUGINS_DISABLE or SCILLM_ENABLE_…=0"
+        if self._is_off(offer):
+            status, reason = (
+                "disabled",
+                "switched off by SCILLM_PLUGINS_DISABLE or SCILLM_ENABLE_…=0",
+            )
         else:
             try:
                 self.get(offer.group, offer.name)
@@ -169,16 +175,14 @@ class Registry:
             self._offers = table
         return self._offers
 
-    def _is_off(self, offers: Sequence[Offer]) -> bool:
+    def _is_off(self, offer: Offer) -> bool:
         return any(
-            switch_name(label) in self._disabled
-            for offer in offers
-            for label in (offer.name, offer.distribution)
+            switch_name(label) in self._disabled for label in (offer.name, offer.distribution)
         )
 
 
 def switch_name(label: str) -> str:
-    """The form in which names are compared with the disable switches: `codex-agent` is `codex_agent`."""
+    """The form in which switches compare names: `codex-agent` is `codex_agent`."""
     return label.lower().replace("-", "_")
 
 
@@ -195,11 +199,20 @@ def not_found_message(group: Group, name: str, names: Sequence[str]) -> str:
     """What to say when a name is not there: the pip line for our own, near names otherwise."""
     said = f"No installed {group.holds} is called {name!r}."
     if name in SIBLINGS:
-        return f"{said} It comes with {SIBLINGS[name]}: pip install {SIBLINGS[name]}"
+        return f"{said} {sibling_hint(SIBLINGS[name])}"
     near = difflib.get_close_matches(name, names, n=3)
     if near:
         return f"{said} Did you mean {' or '.join(repr(n) for n in near)}?"
     return f"{said} Installed: {', '.join(names) or 'none'}."
+
+
+def sibling_hint(distribution: str) -> str:
+    """The pip line for one of our own packages, or that its installed version lacks the name."""
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return f"It comes with {distribution}: pip install {distribution}"
+    return f"{distribution} {version} is installed, but this version does not offer it."
 
 
 def conflict_message(group: Group, offers: Sequence[Offer]) -> str:
@@ -217,10 +230,15 @@ def load_offer(offer: Offer, group: Group) -> object:
     try:
         loaded = offer.load()
     except Exception as error:
-        raise PluginLoadError(f"{whose} cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginLoadError(
+            f"{whose} cannot be imported: {type(error).__name__}: {error}. "
+            f"Update it, or leave it out with SCILLM_PLUGINS_DISABLE={offer.distribution}."
+        ) from error
     # Only classes and ready instances can be looked into; a function is a factory.
     if group.methods and (isinstance(loaded, type) or not callable(loaded)):
-        missing = [method for method in group.methods if not callable(getattr(loaded, method, None))]
+        missing = [
+            method for method in group.methods if not callable(getattr(loaded, method, None))
+        ]
         if missing:
             raise PluginLoadError(f"{whose} has no method {', '.join(missing)}.")
     return loaded

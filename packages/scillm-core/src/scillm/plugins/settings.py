@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scillm.errors import SettingsError
 from scillm.plugins.registry import switch_name
@@ -88,7 +88,7 @@ SWITCHES = ("SCILLM_ENABLE_", "LITELLM_ENABLE_")
 
 @frozen(kw_only=True)
 class Resolved:
-    """A setting's value and where it came from: a variable's name, or `default`."""
+    """A setting's value and where it came from: variable names, or `default`."""
 
     setting: Setting
     value: Json = field(repr=False)
@@ -127,24 +127,37 @@ class Settings(Mapping[str, Any]):
         )
 
 
-def load(
-    environ: Mapping[str, str] | None = None, *, more: Iterable[Setting] = ()
-) -> Settings:
+def load(environ: Mapping[str, str] | None = None, *, more: Iterable[Setting] = ()) -> Settings:
     """Read the core's settings and `more` from `environ` (default: the process environment).
 
     An empty variable counts as not set. Raises `SettingsError` naming the variable, what was
     wanted and what came; a secret's value is not repeated.
     """
     source = os.environ if environ is None else environ
-    switched_off = switches_off(source)
     rows = []
     for setting in (*CORE_SETTINGS, *more):
         resolved = resolve(setting, source)
         if setting.name == "plugins_disable":
-            off = tuple(dict.fromkeys((*map(switch_name, resolved.value), *switched_off)))
-            resolved = Resolved(setting=setting, value=off, source=resolved.source)
+            resolved = with_switches(resolved, source)
         rows.append(resolved)
     return Settings(rows)
+
+
+def left_out(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """`plugins_disable` alone: it can be read even while another setting is wrong."""
+    source = os.environ if environ is None else environ
+    setting = next(row for row in CORE_SETTINGS if row.name == "plugins_disable")
+    off: tuple[str, ...] = with_switches(resolve(setting, source), source).value
+    return off
+
+
+def with_switches(resolved: Resolved, environ: Mapping[str, str]) -> Resolved:
+    """`plugins_disable` together with the plugins a SCILLM_ENABLE_X=0 variable leaves out."""
+    switches = switches_off(environ)
+    names = (*map(switch_name, resolved.value), *switches)
+    named = () if resolved.source == "default" else (resolved.source,)
+    source = ", ".join((*named, *switches.values())) or resolved.source
+    return evolve(resolved, value=tuple(dict.fromkeys(names)), source=source)
 
 
 def resolve(setting: Setting, environ: Mapping[str, str]) -> Resolved:
@@ -172,14 +185,14 @@ def converted(setting: Setting, variable: str, text: str) -> Json:
         ) from None
 
 
-def switches_off(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Plugins that a SCILLM_ENABLE_X=0 variable leaves out."""
-    return tuple(
-        switch_name(variable.removeprefix(prefix))
+def switches_off(environ: Mapping[str, str]) -> dict[str, str]:
+    """Plugins that a SCILLM_ENABLE_X=0 variable leaves out, each with that variable."""
+    return {
+        switch_name(variable.removeprefix(prefix)): variable
         for variable, text in sorted(environ.items())
         for prefix in SWITCHES
         if variable.startswith(prefix) and text.strip().lower() in FALSE
-    )
+    }
 
 
 def _as_bool(text: str) -> bool:

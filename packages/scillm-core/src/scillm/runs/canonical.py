@@ -1,4 +1,4 @@
-"""One text for one JSON value, so that it can be hashed (after RFC 8785, numbers as Python prints them)."""
+"""One text for one JSON value, to be hashed: RFC 8785, but numbers as Python prints them."""
 
 from __future__ import annotations
 

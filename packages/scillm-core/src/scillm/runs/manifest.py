@@ -13,7 +13,7 @@ from scillm.records import Finding, Job
 from scillm.runs.canonical import digest
 
 if TYPE_CHECKING:
-    from scillm.records import Json, JobResult
+    from scillm.records import JobResult, Json
 
 SCHEMA = "scillm.run/1"
 
@@ -33,8 +33,10 @@ class Manifest:
     schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Json]:
-        """Plain JSON."""
-        return {"schema": self.schema, **asdict(self)}
+        """Plain JSON; `TypeError` or `ValueError` when a result holds something that is not."""
+        text = json.dumps({"schema": self.schema, **asdict(self)}, allow_nan=False)
+        document: dict[str, Json] = json.loads(text)
+        return document
 
     def head(self) -> dict[str, Json]:
         """The manifest without the items and results, for showing beside them."""
@@ -92,6 +94,6 @@ def from_text(text: str, *, where: str) -> Manifest:
     damaged = [row.id for row in findings if digest(row.value) != row.digest]
     if damaged:
         raise StoredRunError(
-            f"{where} was changed after it was written: the digest of {', '.join(damaged)} is wrong."
+            f"{where} was changed after it was written: wrong digest of {', '.join(damaged)}."
         )
     return manifest

@@ -81,9 +81,7 @@ async def run_job(engine: Engine, job: Job, *, run_id: str) -> Manifest:
     """Run `job` and describe what happened."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     result = await engine.run(job)
-    return manifest_of(
-        job, result, run_id=run_id, created=created, environment=host_environment()
-    )
+    return manifest_of(job, result, run_id=run_id, created=created, environment=host_environment())
 
 
 async def record_job(engine: Engine, job: Job, store: RunStore) -> Manifest:

@@ -1,4 +1,4 @@
-"""The strategy that tries every arm once, in the order given: the control every search is held to."""
+"""The strategy that tries every arm once, in the order given: the control of every search."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Sweep:
     def __init__(self, arms: Sequence[str], *, seed: int = 0) -> None:
         doubles = sorted({arm for arm in arms if list(arms).count(arm) > 1})
         if doubles:
-            raise UsageError(f"Arms must be distinct, but {', '.join(doubles)} came more than once.")
+            raise UsageError(
+                f"Arms must be distinct, but {', '.join(doubles)} came more than once."
+            )
         self._arms = tuple(arms)
         self._seed = seed
         self._next = 0

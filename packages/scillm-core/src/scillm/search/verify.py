@@ -1,4 +1,4 @@
-"""The verification loop: claims in, one verdict per claim out, and a verifier that lies by omission is caught."""
+"""The verification loop: claims in, one verdict per claim out, omissions caught."""
 
 from __future__ import annotations
 

@@ -1,0 +1,211 @@
+"""What is measured, and how: every number is checked to come from right answers."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import frozen
+from server import PIECE, TEXT
+
+if TYPE_CHECKING:
+    from peers import Ask, Opener, OpenerNow
+
+Rounds: TypeAlias = Mapping[str, list[float]]
+"""Per client, one number for each round."""
+
+IMPORTS = {
+    "import scillm": ("import scillm", ""),
+    "from scillm import completion, Router": (
+        "from scillm import completion, Router",
+        (
+            "completion(model='openai/bench', api_base=base, api_key='k', messages=messages)"
+            ".choices[0].message.content"
+        ),
+    ),
+    "raw httpx": (
+        "import httpx",
+        (
+            "httpx.post(base + '/chat/completions', json={'model': 'bench', 'messages': messages})"
+            ".json()['choices'][0]['message']['content']"
+        ),
+    ),
+    "raw aiohttp": ("import aiohttp, asyncio", "asyncio.run(first())"),
+    "openai": (
+        "import openai",
+        (
+            "openai.OpenAI(base_url=base, api_key='k').chat.completions.create("
+            "model='bench', messages=messages).choices[0].message.content"
+        ),
+    ),
+}
+"""What is imported, and the expression that gives the first answer (empty: nothing to ask)."""
+
+SCRIPT = """
+import sys, time
+base, messages = sys.argv[1], [{'role': 'user', 'content': 'hi'}]
+async def first():
+    async with aiohttp.ClientSession() as session:
+        body = {'model': 'bench', 'messages': messages}
+        async with session.post(base + '/chat/completions', json=body) as reply:
+            return (await reply.json())['choices'][0]['message']['content']
+start = time.perf_counter()
+%s
+imported = time.perf_counter()
+answer = %s
+print(imported - start, time.perf_counter() - start, repr(answer))
+"""
+
+
+class WrongAnswerError(Exception):
+    """A client did not give the answer that the server sent; its time means nothing."""
+
+
+def check(wanted: object, came: object) -> None:
+    """Raise `WrongAnswerError` unless they are the same."""
+    if wanted != came:
+        raise WrongAnswerError(f"{wanted!r} was sent, but {came!r} came out.")
+
+
+def in_turn(names: Iterable[str], rounds: int, measure: Callable[[str], float]) -> Rounds:
+    """`rounds` numbers per name, the names taking turns so that a slow moment hits them all."""
+    numbers: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, sofar in numbers.items():
+            sofar.append(measure(name))
+    return numbers
+
+
+# -- importing ---------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ImportCost:
+    """Seconds in a new process; the first answer includes the import, None: nothing is asked."""
+
+    import_s: float
+    first_answer_s: float | None
+
+
+def import_costs(base: str, rounds: int) -> dict[str, ImportCost]:
+    """Medians over new processes, after one that warms the disk cache and writes bytecode."""
+    costs = {}
+    for name in IMPORTS:
+        runs = [_import_once(base, name) for _ in range(rounds + 1)][1:]
+        asked = IMPORTS[name][1] != ""
+        costs[name] = ImportCost(
+            import_s=statistics.median(imported for imported, _ in runs),
+            first_answer_s=statistics.median(all_ for _, all_ in runs) if asked else None,
+        )
+    return costs
+
+
+def _import_once(base: str, name: str) -> tuple[float, float]:
+    statement, expression = IMPORTS[name]
+    script = SCRIPT % (statement, expression or repr(TEXT))
+    done = subprocess.run(
+        [sys.executable, "-c", script, base], capture_output=True, text=True, timeout=60, check=True
+    )
+    imported, answered, answer = done.stdout.split(maxsplit=2)
+    check(repr(TEXT), answer.strip())
+    return float(imported), float(answered)
+
+
+# -- one call after the other ------------------------------------------------------------------
+
+
+def in_sequence(base: str, opener: Opener, calls: int) -> float:
+    """Median seconds per call, async."""
+
+    async def run() -> float:
+        async with opener(base) as (ask, _):
+            await _warm(ask, 3)
+            spent = []
+            for _ in range(calls):
+                start = time.perf_counter()
+                text = await ask()
+                spent.append(time.perf_counter() - start)
+                check(TEXT, text)
+        return statistics.median(spent)
+
+    return asyncio.run(run())
+
+
+def in_sequence_now(base: str, opener: OpenerNow, calls: int) -> float:
+    """Median seconds per call, sync."""
+    with opener(base) as ask:
+        for _ in range(3):
+            check(TEXT, ask())
+        spent = []
+        for _ in range(calls):
+            start = time.perf_counter()
+            text = ask()
+            spent.append(time.perf_counter() - start)
+            check(TEXT, text)
+    return statistics.median(spent)
+
+
+async def _warm(ask: Ask, calls: int) -> None:
+    for text in await asyncio.gather(*(ask() for _ in range(calls))):
+        check(TEXT, text)
+
+
+# -- many calls at once ------------------------------------------------------------------------
+
+
+def at_once(base: str, opener: Opener, calls: int, concurrency: int) -> float:
+    """Calls per second with so many in flight all the time; connections are open beforehand."""
+
+    async def run() -> float:
+        async with opener(base) as (ask, _):
+            await _warm(ask, concurrency)
+            left = iter(range(calls))
+
+            async def work() -> None:
+                for _ in left:
+                    check(TEXT, await ask())
+
+            start = time.perf_counter()
+            await asyncio.gather(*(work() for _ in range(concurrency)))
+            return calls / (time.perf_counter() - start)
+
+    return asyncio.run(run())
+
+
+# -- streaming ---------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Streamed:
+    """Seconds for one streamed answer."""
+
+    per_chunk_s: float
+    first_s: float
+
+
+def streamed(base: str, opener: Opener, chunks: int) -> Streamed:
+    """Seconds from the call to the first piece of text, and per piece until the end."""
+
+    async def run() -> Streamed:
+        async with opener(base) as (ask, stream):
+            await _warm(ask, 1)
+            check([PIECE] * 2, [piece async for piece in stream(2)])
+            came, first_s = 0, 0.0
+            start = time.perf_counter()
+            async with aclosing(stream(chunks)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    if came == 0:
+                        first_s = time.perf_counter() - start
+                    check(PIECE, piece)
+                    came += 1
+            spent = time.perf_counter() - start
+            check(chunks, came)
+        return Streamed(per_chunk_s=spent / chunks, first_s=first_s)
+
+    return asyncio.run(run())

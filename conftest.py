@@ -1,0 +1,48 @@
+"""Fixtures and rules for every test of the workspace."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from support.faulty import FaultyServer
+from support.loopback import loopback_only
+from support.tinymodel import TinyModelUnavailableError, serve_tiny_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("deep", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    with loopback_only():
+        yield
+
+
+@pytest.fixture
+def faulty_server() -> Iterator[FaultyServer]:
+    """A strict chat server on loopback that can be told to misbehave; no key is asked for."""
+    with FaultyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tiny_model_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of llama.cpp serving a real, tiny model named `tiny`.
+
+    At temperature 0 it answers `support.tinymodel.GREEDY_TEXT`.
+    """
+    try:
+        with serve_tiny_model(tmp_path_factory.mktemp("tiny-model")) as base_url:
+            yield base_url
+    except TinyModelUnavailableError as exc:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"The real-model tests must run in CI. {exc}")
+        pytest.skip(str(exc))

@@ -1,0 +1,26 @@
+"""CodeWorld: run every code variant for real, compare its answers outside, rank what happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scillm_codeworld.engine import CodeWorldEngine
+    from scillm_codeworld.provider import CodeWorld
+    from scillm_codeworld.verifier import CodeVerifier
+
+_HOMES = {
+    "CodeWorldEngine": "scillm_codeworld.engine",
+    "CodeWorld": "scillm_codeworld.provider",
+    "CodeVerifier": "scillm_codeworld.verifier",
+}
+
+__all__ = ["CodeVerifier", "CodeWorld", "CodeWorldEngine"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

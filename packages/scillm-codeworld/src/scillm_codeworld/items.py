@@ -1,0 +1,182 @@
+"""From a job's items to checked ones: a malformed item is named and set aside, the others live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from scillm_codeworld.plain import is_number, is_unicode, plain_problem, shown
+from scillm_codeworld.records import BadItem, Item, Tolerance, Variant
+
+if TYPE_CHECKING:
+    from scillm.records import Json
+
+ITEM_KEYS = frozenset({"task", "spec", "item_id", "task_id", "id", "context", "metadata"})
+CONTEXT_KEYS = frozenset({"code_variants", "input", "inputs", "expected"})
+EITHER_KEYS = frozenset({"tolerance", "entry"})
+"""May stand in the item or in its context, but not in both."""
+
+Fields: TypeAlias = "Mapping[str, Json]"
+
+
+class _Bad(Exception):  # noqa: N818  (a finding about an item, told in its result)
+    """This item cannot be run; the text says why."""
+
+
+def parse_items(items: Sequence[Json]) -> list[Item | BadItem]:
+    """One Item or BadItem per entry, in order; ids are distinct."""
+    found: list[Item | BadItem] = []
+    taken: dict[str, int] = {}
+    for index, given in enumerate(items):
+        item = _parsed(given, index)
+        first = taken.setdefault(item.id, index)
+        if first != index:
+            item = BadItem(
+                id=f"{item.id}#{index + 1}",
+                index=index,
+                reason=f"the id {item.id!r} is already that of item {first + 1}",
+            )
+        found.append(item)
+    return found
+
+
+def _parsed(given: Json, index: int) -> Item | BadItem:
+    default_id = f"item-{index + 1}"
+    item_id = default_id
+    if not isinstance(given, Mapping):
+        reason = f"an item must be a mapping, but is {shown(given)}"
+        return BadItem(id=item_id, index=index, reason=reason)
+    try:
+        item_id = _id(_one_of(given, ("item_id", "task_id", "id"), default_id), "item id")
+        return _item(given, item_id, index)
+    except _Bad as bad:
+        return BadItem(id=item_id, index=index, reason=str(bad))
+
+
+def _item(given: Fields, item_id: str, index: int) -> Item:
+    _only(given, ITEM_KEYS | EITHER_KEYS, "the item")
+    task = _one_of(given, ("task", "spec"), None)
+    if not isinstance(task, str) or not task.strip():
+        raise _Bad(f"task must be a text that says what to solve, but is {shown(task)}")
+    context = given.get("context")
+    if not isinstance(context, Mapping):
+        raise _Bad(f"context must be a mapping with code_variants, but is {shown(context)}")
+    _only(context, CONTEXT_KEYS | EITHER_KEYS, "the context")
+    for name in ("input", "inputs", "expected"):
+        problem = plain_problem(context.get(name))
+        if problem:
+            raise _Bad(f"{name} is not plain JSON: {problem.replace('answer', name, 1)}")
+    metadata = given.get("metadata")
+    if plain_problem(metadata):
+        raise _Bad("metadata is not plain JSON")
+    if not is_unicode(task):
+        raise _Bad("task holds half of a surrogate pair")
+    inputs, expected = _cases(context)
+    return Item(
+        id=item_id,
+        index=index,
+        task=task,
+        variants=_variants(context.get("code_variants")),
+        inputs=inputs,
+        expected=expected,
+        entry=_entry(_either(given, context, "entry")),
+        tolerance=_tolerance(_either(given, context, "tolerance")),
+        metadata=metadata,
+    )
+
+
+def _one_of(given: Fields, names: Sequence[str], default: Json) -> Json:
+    have = [name for name in names if name in given]
+    if len(have) > 1:
+        raise _Bad(f"give one of {' and '.join(have)}, not both")
+    return given[have[0]] if have else default
+
+
+def _either(item: Fields, context: Fields, name: str) -> Json:
+    if name in item and name in context:
+        raise _Bad(f"{name} stands in the item and in its context; give it once")
+    return item.get(name, context.get(name))
+
+
+def _only(given: Fields, known: frozenset[str], where: str) -> None:
+    odd = [key for key in given if key not in known]
+    if odd:
+        raise _Bad(f"{where} has the unknown key {odd[0]!r}; known are {', '.join(sorted(known))}")
+
+
+def _id(value: Json, what: str) -> str:
+    # A slash separates item and variant in the names of findings.
+    good = isinstance(value, str) and bool(value.strip()) and "/" not in value and is_unicode(value)
+    if not good or not value.isprintable():
+        raise _Bad(f"an {what} must be a printable text without '/', but is {shown(value)}")
+    return str(value)
+
+
+def _variants(given: Json) -> list[Variant]:
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, list):
+        pairs = [_pair(entry) for entry in given]
+    else:
+        raise _Bad(
+            "context.code_variants must be a mapping from id to code, or a list of {id, code}, "
+            f"but is {shown(given)}"
+        )
+    if not pairs:
+        raise _Bad("context.code_variants is empty; at least one variant is needed")
+    variants: dict[str, Variant] = {}
+    for given_id, code in pairs:
+        variant_id = _id(given_id, "id of a variant")
+        if variant_id in variants:
+            raise _Bad(f"the variant id {variant_id!r} came twice")
+        if not isinstance(code, str) or not is_unicode(code):
+            raise _Bad(f"the code of variant {variant_id!r} must be a text, but is {shown(code)}")
+        variants[variant_id] = Variant(id=variant_id, code=code)
+    return list(variants.values())
+
+
+def _pair(entry: Json) -> tuple[Json, Json]:
+    if not isinstance(entry, Mapping) or set(entry) != {"id", "code"}:
+        raise _Bad(f"a variant in a list must be {{id, code}}, but is {shown(entry)}")
+    return entry["id"], entry["code"]
+
+
+def _cases(context: Fields) -> tuple[list[Json], list[Json] | None]:
+    if ("input" in context) == ("inputs" in context):
+        raise _Bad("give either input (one case) or inputs (a list of cases)")
+    if "input" in context:
+        single = [context["expected"]] if "expected" in context else None
+        return [context["input"]], single
+    inputs = context["inputs"]
+    if not isinstance(inputs, list) or not inputs:
+        raise _Bad(f"inputs must be a list with at least one case, but is {shown(inputs)}")
+    if "expected" not in context:
+        return inputs, None
+    expected = context["expected"]
+    if not isinstance(expected, list) or len(expected) != len(inputs):
+        came = f"has {len(expected)}" if isinstance(expected, list) else f"is {shown(expected)}"
+        raise _Bad(f"expected must be a list of {len(inputs)} answers, as inputs, but {came}")
+    return inputs, expected
+
+
+def _entry(given: Json) -> str:
+    if given is None:
+        return "solve"
+    if not isinstance(given, str) or not given.isidentifier():
+        raise _Bad(f"entry must be the name of a function, but is {shown(given)}")
+    return given
+
+
+def _tolerance(given: Json) -> Tolerance | None:
+    if given is None:
+        return None
+    parts = {"relative": given} if is_number(given) else given
+    if not isinstance(parts, Mapping) or not parts or set(parts) - {"relative", "absolute"}:
+        raise _Bad(
+            "tolerance must be a number (relative), or a mapping with relative, absolute or both, "
+            f"but is {shown(given)}"
+        )
+    for name, value in parts.items():
+        if not is_number(value) or not 0 <= value < float("inf"):
+            raise _Bad(f"tolerance.{name} must be a number, 0 or more, but is {shown(value)}")
+    return Tolerance(**{name: float(value) for name, value in parts.items()})

@@ -1,0 +1,159 @@
+"""`completion` and `acompletion`: one call with no Router of your own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from scillm.routing.router import Router
+
+if TYPE_CHECKING:
+    from scillm.models import Completion
+    from scillm.records import Message
+    from scillm.routing.streams import AsyncCompletionStream, CompletionStream
+
+_lock = threading.Lock()
+_default: list[Router] = []
+
+
+def default_router() -> Router:
+    """The Router behind `completion`, made at first use from the environment of that moment."""
+    if not _default:
+        with _lock:
+            if not _default:
+                _default.append(Router())
+    return _default[0]
+
+
+@overload
+async def acompletion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: Literal[False] = False,
+    timeout: float | None = None,
+    api_base: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    custom_llm_provider: str | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> Completion: ...
+
+
+@overload
+async def acompletion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: Literal[True],
+    timeout: float | None = None,
+    api_base: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    custom_llm_provider: str | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> AsyncCompletionStream: ...
+
+
+@overload
+async def acompletion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: bool,
+    timeout: float | None = None,
+    api_base: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    custom_llm_provider: str | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> Completion | AsyncCompletionStream: ...
+
+
+async def acompletion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: bool = False,
+    **arguments: Any,
+) -> Completion | AsyncCompletionStream:
+    """Ask `model` and return its answer, or with `stream=True` its chunks as they arrive.
+
+    `model` is `<provider>/<id>` (`openai/…`, `echo/…`, `codeworld`), or any id of an
+    OpenAI-compatible server together with `api_base`. `timeout` is in seconds: for the whole
+    attempt, or for the longest silence of a stream. `custom_llm_provider` names the provider
+    outright. `extra_headers` go with the HTTP request, `extra_body` into its body unchecked.
+    Every other argument is the provider's and passes through untouched; None means not given.
+
+    Raises `UsageError` when nothing was sent, and `ProviderError` when the upstream failed.
+    """
+    return await default_router().acompletion(model, messages, stream=stream, **arguments)
+
+
+@overload
+def completion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: Literal[False] = False,
+    timeout: float | None = None,
+    api_base: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    custom_llm_provider: str | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> Completion: ...
+
+
+@overload
+def completion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: Literal[True],
+    timeout: float | None = None,
+    api_base: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    custom_llm_provider: str | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> CompletionStream: ...
+
+
+@overload
+def completion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: bool,
+    timeout: float | None = None,
+    api_base: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    custom_llm_provider: str | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> Completion | CompletionStream: ...
+
+
+def completion(
+    model: str | None = None,
+    messages: Sequence[Message] | None = None,
+    *,
+    stream: bool = False,
+    **arguments: Any,
+) -> Completion | CompletionStream:
+    """The synchronous form of `acompletion`, for scripts, threads, notebooks, forked children."""
+    return default_router().completion(model, messages, stream=stream, **arguments)

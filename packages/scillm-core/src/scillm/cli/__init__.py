@@ -1,0 +1,1 @@
+"""The command line: `scillm <command>`; commands are entry points, imported when called."""

@@ -1,0 +1,1 @@
+"""Providers: those who answer."""

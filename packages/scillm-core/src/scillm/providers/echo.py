@@ -1,0 +1,82 @@
+"""The provider that says back what it was told: for trying things out with no key and no server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from scillm.errors import BadRequestError
+from scillm.models import ChatMessage, Choice, ChunkChoice, Completion, CompletionChunk, Delta
+from scillm.runs.canonical import digest
+
+if TYPE_CHECKING:
+    from scillm.protocols import Host
+    from scillm.records import ChatRequest, Endpoint
+
+MARK = {"echo": True}
+
+
+class Echo:
+    """Answers with the text of the last user message. Every answer is marked as an echo.
+
+    Usage is left out: an echo has no tokens.
+    """
+
+    def __init__(self, endpoint: Endpoint, host: Host) -> None:
+        self.endpoint = endpoint
+        self.host = host
+
+    async def complete(self, request: ChatRequest, /) -> Completion:
+        """The last user message; `BadRequestError` when there is none."""
+        message = ChatMessage(content=self._said(request))
+        return Completion(
+            id=answer_id(request),
+            model=request.model,
+            choices=[Choice(message=message, finish_reason="stop")],
+            additional_kwargs={"echo": dict(MARK)},
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self, request: ChatRequest, /
+    ) -> AsyncIterator[AsyncIterator[CompletionChunk]]:
+        """The same, word by word."""
+        chunks = self._chunks(request)
+        try:
+            yield chunks
+        finally:
+            await chunks.aclose()
+
+    async def _chunks(self, request: ChatRequest) -> AsyncGenerator[CompletionChunk, None]:
+        name = answer_id(request)
+        for word in re.findall(r"\s*\S+|\s+$", self._said(request)):
+            choice = ChunkChoice(delta=Delta(role="assistant", content=word))
+            yield CompletionChunk(id=name, model=request.model, choices=[choice])
+        last = ChunkChoice(delta=Delta(), finish_reason="stop")
+        yield CompletionChunk(id=name, model=request.model, choices=[last], extra=dict(MARK))
+
+    def _said(self, request: ChatRequest) -> str:
+        said = [m.get("content") for m in request.messages if m.get("role") == "user"]
+        if not said:
+            raise BadRequestError(
+                "The echo provider says back the last user message, but there is none.",
+                provider=self.endpoint.provider,
+                model=request.model,
+                status_code=400,
+            )
+        return text_of(said[-1])
+
+
+def answer_id(request: ChatRequest) -> str:
+    """An id that depends on the request alone."""
+    return f"echo-{digest([request.model, [dict(m) for m in request.messages]])[7:23]}"
+
+
+def text_of(content: object) -> str:
+    """The text in a message's content, which may be a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(part["text"] for part in parts if isinstance(part, dict) and "text" in part)

@@ -1,0 +1,1 @@
+"""Resilience: how long to wait, and for how long in all."""

@@ -1,0 +1,1 @@
+"""Routing: one request, several deployments, who answers."""

@@ -1,0 +1,1 @@
+"""Shared test machinery: real servers on loopback and the tiny model they serve."""
