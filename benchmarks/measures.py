@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 from server import PIECE, TEXT
 
 if TYPE_CHECKING:
-    from peers import Ask, Opener, OpenerNow
+    from peers import Ask, Opener, OpenerNow, Stream
+
+SHORT = 20
+"""Pieces of a stream whose beginning is measured."""
 
 Rounds: TypeAlias = Mapping[str, list[float]]
 """Per client, one number for each round."""
@@ -181,31 +183,38 @@ def at_once(base: str, opener: Opener, calls: int, concurrency: int) -> float:
 # -- streaming ---------------------------------------------------------------------------------
 
 
-@frozen(kw_only=True)
-class Streamed:
-    """Seconds for one streamed answer."""
+def per_chunk(base: str, opener: Opener, chunks: int) -> float:
+    """Seconds per piece of one streamed answer, from the call to the end."""
 
-    per_chunk_s: float
-    first_s: float
-
-
-def streamed(base: str, opener: Opener, chunks: int) -> Streamed:
-    """Seconds from the call to the first piece of text, and per piece until the end."""
-
-    async def run() -> Streamed:
-        async with opener(base) as (ask, stream):
-            await _warm(ask, 1)
-            check([PIECE] * 2, [piece async for piece in stream(2)])
-            came, first_s = 0, 0.0
+    async def run() -> float:
+        async with opener(base) as (_, stream):
+            await _read(stream, 2)
             start = time.perf_counter()
-            async with aclosing(stream(chunks)) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    if came == 0:
-                        first_s = time.perf_counter() - start
-                    check(PIECE, piece)
-                    came += 1
-            spent = time.perf_counter() - start
-            check(chunks, came)
-        return Streamed(per_chunk_s=spent / chunks, first_s=first_s)
+            await _read(stream, chunks)
+            return (time.perf_counter() - start) / chunks
 
     return asyncio.run(run())
+
+
+def first_token(base: str, opener: Opener, streams: int) -> float:
+    """Median seconds from the call to the first piece of text, over short streams."""
+
+    async def run() -> float:
+        async with opener(base) as (_, stream):
+            await _read(stream, SHORT)
+            return statistics.median([await _read(stream, SHORT) for _ in range(streams)])
+
+    return asyncio.run(run())
+
+
+async def _read(stream: Stream, chunks: int) -> float:
+    """Seconds to the first of `chunks` pieces; all are read and checked."""
+    came, first_s = 0, 0.0
+    start = time.perf_counter()
+    async for piece in stream(chunks):
+        if came == 0:
+            first_s = time.perf_counter() - start
+        check(PIECE, piece)
+        came += 1
+    check(chunks, came)
+    return first_s

@@ -31,10 +31,12 @@ class Plan:
     many: Mapping[int, int]
     """Calls by concurrency."""
     chunks: int
+    firsts: int
+    """Streams whose time to the first token is taken."""
 
 
-FULL = Plan(rounds=5, imports=7, sequence=500, many={64: 1000, 256: 1000}, chunks=5000)
-QUICK = Plan(rounds=1, imports=1, sequence=10, many={8: 24}, chunks=40)
+FULL = Plan(rounds=5, imports=7, sequence=500, many={64: 1000, 256: 1000}, chunks=5000, firsts=50)
+QUICK = Plan(rounds=1, imports=1, sequence=10, many={8: 24}, chunks=40, firsts=3)
 STOP_S = 10
 
 
@@ -139,19 +141,16 @@ def many_table(base: str, plan: Plan, concurrency: int) -> str:
 
 def stream_tables(base: str, plan: Plan) -> Iterator[str]:
     """Time per chunk, and until the first one."""
-    firsts: dict[str, list[float]] = {name: [] for name in ASYNC}
-
-    def one(name: str) -> float:
-        result = measures.streamed(base, ASYNC[name], plan.chunks)
-        firsts[name].append(result.first_s)
-        return result.per_chunk_s
-
-    rounds = measures.in_turn(ASYNC, plan.rounds, one)
+    rounds = measures.in_turn(
+        ASYNC, plan.rounds, lambda name: measures.per_chunk(base, ASYNC[name], plan.chunks)
+    )
     title = f"streaming {plan.chunks:,} chunks, per chunk"
     yield with_ratios(title, medians(rounds), microseconds, [HTTPX, AIOHTTP])
-    yield with_ratios(
-        "streaming, time to first token", medians(firsts), microseconds, [HTTPX, AIOHTTP]
+    firsts = measures.in_turn(
+        ASYNC, plan.rounds, lambda name: measures.first_token(base, ASYNC[name], plan.firsts)
     )
+    title = "streaming, time to first token"
+    yield with_ratios(title, medians(firsts), microseconds, [HTTPX, AIOHTTP])
 
 
 def tables(base: str, plan: Plan) -> Iterator[str]:

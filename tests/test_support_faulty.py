@@ -281,7 +281,7 @@ def test_a_broken_reply_is_broken_for_a_real_client(
     faulty_server.route("/x", behaviour)
 
     with pytest.raises(error):
-        http.get("/x", timeout=0.3)
+        http.get("/x", timeout=0.3 if isinstance(behaviour, Stall) else 5.0)
 
 
 def test_a_connection_can_be_closed_at_the_door(
@@ -324,15 +324,29 @@ def test_any_cut_of_a_stream_gives_the_client_the_same_text(size: int) -> None:
     assert text == "żółw 🐢"
 
 
-def test_a_pause_separates_what_it_stands_between(faulty_server: FaultyServer) -> None:
-    """Pieces with a pause between them arrive apart, cut through a character if so asked."""
-    faulty_server.route("/x", Raw([b"\xf0\x9f", Pause(0.1), b"\x90\xa2", Close()]))
+def test_a_gate_separates_what_it_stands_between(faulty_server: FaultyServer) -> None:
+    """Pieces with a gate between them arrive apart, cut through a character if so asked."""
+    gate = Gate()
+    faulty_server.route("/x", Raw([b"\xf0\x9f", gate, b"\x90\xa2", Close()]))
 
     with socket.create_connection(("127.0.0.1", faulty_server.port), timeout=5.0) as sock:
         sock.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-        pieces = list(iter(lambda: sock.recv(4096), b""))
+        first = sock.recv(4096)
+        gate.open()
+        rest = b"".join(iter(lambda: sock.recv(4096), b""))
 
-    assert pieces == [b"\xf0\x9f", b"\x90\xa2"]
+    assert (first, rest) == (b"\xf0\x9f", b"\x90\xa2")
+
+
+def test_a_pause_takes_its_time(faulty_server: FaultyServer, http: httpx.Client) -> None:
+    """A reply with a pause in it comes no sooner than the pause is over."""
+    faulty_server.route("/x", Reply(200, {}, [b"a", Pause(0.1), b"b"]))
+    start_s = time.monotonic()
+
+    text = http.get("/x").text
+
+    assert text == "ab"
+    assert time.monotonic() - start_s >= 0.1
 
 
 # -- facts -------------------------------------------------------------------------------------

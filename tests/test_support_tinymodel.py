@@ -116,6 +116,33 @@ def test_the_server_dies_with_its_parent(tmp_path: Path) -> None:
     assert _unreachable(base_url, within_s=10)
 
 
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "1 error"), ("", "1 skipped")])
+def test_a_platform_without_the_server_skips_but_never_in_ci(
+    tmp_path: Path, ci: str, outcome: str
+) -> None:
+    """Where llama.cpp does not load, real-model tests are skipped; in CI that is an error."""
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('no wheel for this machine')\n")
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(tiny_model_url):\n    assert tiny_model_url\n"
+    )
+    root = SUPPORT.parents[1]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest"]
+    env = os.environ | {"CI": ci, "PYTHONPATH": os.pathsep.join(map(str, [tmp_path, root]))}
+
+    done = subprocess.run(
+        [*command, f"--rootdir={root}", f"-c{root / 'pyproject.toml'}", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=env,
+        cwd=tmp_path,
+    )
+
+    assert outcome in done.stdout
+    assert "no wheel for this machine" in done.stdout
+
+
 def _unreachable(url: str, *, within_s: float) -> bool:
     end_s = time.monotonic() + within_s
     while time.monotonic() < end_s:

@@ -79,8 +79,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        # A mark at 0 makes `writable` mean: everything is in the kernel's hands.
-        transport.set_write_buffer_limits(high=0)
+        if transport.get_extra_info("sslcontext") is None:
+            # A mark at 0 makes `writable` mean: everything is in the kernel's hands. (asyncio's
+            # TLS never resumes writing with such a mark.)
+            transport.set_write_buffer_limits(high=0)
         self.transport = transport
         self.number = self.owner.opened(self)
         if self.number == 0:
@@ -95,7 +97,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.gone.set()
         self.more.set()
-        return True
+        # TLS cannot be half closed; asyncio complains when it is told to be.
+        return self.transport is None or self.transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.set()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
@@ -46,33 +45,30 @@ from support.strict_chat import (
     error_reply,
     models,
 )
+from support.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import ssl
+    from collections.abc import Sequence
     from types import TracebackType
 
 START_S = 5.0
 STOP_S = 5.0
 
 
-class FaultyServer:
-    """Remembers every request and connection; answers as scripted, else as a strict chat server."""
+class FaultyServer(Witness):
+    """Answers as scripted, else as a strict chat server. Remembers its script and what it saw."""
 
-    def __init__(self, *, api_key: str | None = None) -> None:
+    def __init__(self, *, api_key: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
         self.api_key = api_key
         """Wanted as a bearer token by the default behaviour; None wants nothing."""
+        self.tls = tls
+        """The server's certificate, see `support.certificates`; None speaks plain HTTP."""
         self.port = 0
-        self._changed = threading.Condition()
         self._routes: dict[str, Behaviour] = {CHAT_PATH: answer, MODELS_PATH: models}
         self._queues: defaultdict[str, deque[Behaviour]] = defaultdict(deque)
         self._scripted: set[str] = set()
-        self._requests: list[Request] = []
-        self._disconnects: list[Disconnect] = []
-        self._malformed: list[BadRequest] = []
-        self._failures: list[BaseException] = []
-        self._connections: set[Connection] = set()
-        self._opened = 0
-        self._refusing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="faulty-server", daemon=True)
@@ -95,63 +91,17 @@ class FaultyServer:
         with self._changed:
             return len(self._queues[path])
 
-    def refuse_connections(self, count: int) -> None:
-        """Close the next `count` connections as soon as they are accepted."""
-        with self._changed:
-            self._refusing = count
-
-    # -- facts ---------------------------------------------------------------------------------
+    # -- where it is ---------------------------------------------------------------------------
 
     @property
     def root_url(self) -> str:
         """Where the server listens, without a path."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
         """What an OpenAI client takes as its base URL."""
         return f"{self.root_url}/v1"
-
-    @property
-    def requests(self) -> list[Request]:
-        """Every request so far, in order of arrival."""
-        with self._changed:
-            return list(self._requests)
-
-    @property
-    def disconnects(self) -> list[Disconnect]:
-        """Clients that went away before their reply was complete."""
-        with self._changed:
-            return list(self._disconnects)
-
-    @property
-    def malformed(self) -> list[BadRequest]:
-        """What was wrong with requests that were no HTTP/1.1."""
-        with self._changed:
-            return list(self._malformed)
-
-    @property
-    def connections(self) -> int:
-        """Connections opened so far."""
-        with self._changed:
-            return self._opened
-
-    @property
-    def open_connections(self) -> int:
-        """Connections open now."""
-        with self._changed:
-            return len(self._connections)
-
-    def wait_until(self, predicate: Callable[[], object], timeout_s: float = 5.0) -> None:
-        """Return when `predicate()` is true; TimeoutError with the server's facts otherwise."""
-        end_s = time.monotonic() + timeout_s
-        while not predicate():
-            left_s = end_s - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError(f"Not true after {timeout_s} s; the server saw {self!r}")
-            with self._changed:
-                # Short, because the predicate may look at things the server knows nothing of.
-                self._changed.wait(min(left_s, 0.01))
 
     def __repr__(self) -> str:
         seen = [f"{request.method} {request.target}" for request in self.requests]
@@ -195,7 +145,9 @@ class FaultyServer:
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
         self._loop, self._stop = loop, asyncio.Event()
-        server = await loop.create_server(lambda: Connection(self), "127.0.0.1", 0, backlog=1024)
+        server = await loop.create_server(
+            lambda: Connection(self), "127.0.0.1", 0, backlog=1024, ssl=self.tls
+        )
         with self._changed:
             self.port = server.sockets[0].getsockname()[1]
             self._changed.notify_all()
@@ -209,23 +161,7 @@ class FaultyServer:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # lets the transports close their sockets
 
-    # -- what connections report, on the server's thread ----------------------------------------
-
-    def opened(self, connection: Connection) -> int:
-        """Count a new connection; its number, or 0 when it is to be refused."""
-        with self._changed:
-            self._opened += 1
-            self._connections.add(connection)
-            refused = self._refusing > 0
-            self._refusing -= refused
-            self._changed.notify_all()
-            return 0 if refused else self._opened
-
-    def closed(self, connection: Connection) -> None:
-        """Count a connection that is no more."""
-        with self._changed:
-            self._connections.discard(connection)
-            self._changed.notify_all()
+    # -- answering, on the server's thread -----------------------------------------------------
 
     def arrived(self, request: Request) -> Sequence[Step]:
         """Note a request; the steps of its reply."""
@@ -245,24 +181,6 @@ class FaultyServer:
         return self.api_key is None or (
             request.headers.get("authorization") == f"Bearer {self.api_key}"
         )
-
-    def misheard(self, error: BadRequest) -> None:
-        """Note bytes that were no request."""
-        with self._changed:
-            self._malformed.append(error)
-            self._changed.notify_all()
-
-    def left(self, disconnect: Disconnect) -> None:
-        """Note a client that went away before its reply was complete."""
-        with self._changed:
-            self._disconnects.append(disconnect)
-            self._changed.notify_all()
-
-    def failed(self, error: BaseException) -> None:
-        """Note a mistake in the test's own script; raised when the server stops."""
-        with self._changed:
-            self._failures.append(error)
-            self._changed.notify_all()
 
 
 __all__ = [

@@ -63,7 +63,8 @@ def loopback_only() -> Iterator[None]:
     resolve = socket.getaddrinfo
 
     def guarded_resolve(host: Any, *args: Any, **options: Any) -> Any:
-        if str(host).rstrip(".").endswith(".invalid"):
+        name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+        if name.rstrip(".").endswith(".invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         if not is_loopback(host):
             _refuse(host)
@@ -76,5 +77,5 @@ def loopback_only() -> Iterator[None]:
         yield
     finally:
         socket.getaddrinfo = resolve
-        for name in names:
-            delattr(socket.socket, name)
+        for name, real in inherited.items():
+            setattr(socket.socket, name, real)

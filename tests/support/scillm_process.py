@@ -1,4 +1,4 @@
-"""The `scillm` command as a real process, in an installation that holds the core and chosen plugins."""
+"""The `scillm` command as a real process, with the core and chosen plugins installed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import attrs
 import click
-
 import scillm
 
 if TYPE_CHECKING:
@@ -108,16 +108,25 @@ class Installation:
         )
         return Done(code=done.returncode, out=done.stdout, err=done.stderr)
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start `scillm` with pipes; the caller reads and waits."""
-        return subprocess.Popen(
+    def start(
+        self,
+        *args: str,
+        stdin: TextIO | int = subprocess.DEVNULL,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start `scillm` with pipes; the caller reads and waits, the deadline kills."""
+        process = subprocess.Popen(
             self.command(*args),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
             env=self.environ(env),
         )
+        deadline = threading.Timer(DEADLINE_S, process.kill)
+        deadline.daemon = True
+        deadline.start()
+        return process
 
     def on_terminal(
         self, *args: str, columns: int = 80, env: Mapping[str, str] | None = None

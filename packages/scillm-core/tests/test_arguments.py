@@ -26,7 +26,7 @@ def test_provider_parameters_pass_through_untouched(name):
 
 
 @pytest.mark.parametrize(
-    "name", [*REFUSED, "retry_enabled", "_resolved_model_id", "scillm_x", "litellm_params"]
+    "name", [*REFUSED, "retry_harder", "_resolved_model_id", "scillm_x", "litellm_params"]
 )
 def test_sdk_arguments_are_refused_by_name(name):
     """An argument that only an SDK would use never leaks into a request body."""

@@ -106,6 +106,18 @@ def test_a_piped_question_is_read_from_stdin(here: Installation, text: list[str]
     assert (done.code, done.out) == (0, "line one\nline two\n")
 
 
+def test_a_piped_question_that_is_no_text_is_wrong_usage(here: Installation) -> None:
+    """Bytes that are not UTF-8 are refused by position, not sent as something else."""
+    (here.folder / "question").write_bytes(b"caf\xe9")
+
+    with (here.folder / "question").open() as question:
+        process = here.start("chat", "-m", "echo/any", stdin=question)
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (2, "")
+    assert "0xe9 at 3" in err
+
+
 def test_json_is_the_completion_with_its_side_information(here: Installation) -> None:
     """`--json` prints the OpenAI-shaped answer and, under `scillm`, where it came from."""
     done = here.run("chat", "-m", "echo/any", "--json", "ö")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
+from scillm.cli.checks import libraries_in
 from support.scillm_process import Installation
 
 if TYPE_CHECKING:
@@ -49,8 +51,34 @@ def test_a_sound_installation_passes(here: Installation) -> None:
     checks = checks_of(done.out)
     assert (done.code, done.err) == (0, "")
     assert {check["status"] for check in checks.values()} == {"ok"}
-    libraries = {"anyio", "attrs", "cattrs", "httpx", "pluggy", "click", "rich"}
-    assert libraries | {"python", "scillm-core", "event loop", "settings", "run store"} <= {*checks}
+    assert {"python", "scillm-core", "event loop", "settings", "run store", "plugins"} <= {*checks}
+
+
+def test_the_libraries_of_the_core_are_checked(here: Installation) -> None:
+    """What scillm-core[cli] requires has its line with the version found, test tools have none."""
+    checks = checks_of(here.run("doctor", "--json").out)
+
+    libraries = ["anyio", "attrs", "cattrs", "click", "httpx", "pluggy", "rich"]
+    found = {name: checks[name]["detail"] for name in libraries}
+    assert found == {name: metadata.version(name) for name in libraries}
+    assert not {"pytest", "hypothesis", "trio"} & {*checks}
+
+
+def test_a_requirement_of_another_extra_or_platform_is_no_library() -> None:
+    """Only what every installation with the command line has can be missing from it."""
+    requirements = [
+        *("anyio>=4.8", "json-thing<2,>=1", "click>=8.1; extra == 'cli'", 'rich ; extra == "cli"'),
+        *("pytest; extra == 'testing'", "old; python_version < '3.11'"),
+        "winonly; sys_platform == 'win32' and extra == 'cli'",
+    ]
+
+    core, cli = "scillm-core", "scillm-core[cli]"
+    assert libraries_in(requirements) == {
+        "anyio": core,
+        "json-thing": core,
+        "click": cli,
+        "rich": cli,
+    }
 
 
 def test_nothing_is_left_behind(here: Installation) -> None:
@@ -81,7 +109,7 @@ def test_a_run_store_that_cannot_be_written_fails(here: Installation) -> None:
 
 
 def test_a_wrong_setting_fails_and_hides_nothing_else(here: Installation) -> None:
-    """A wrong setting is a failed line; what depends on it is `not run`, and the rest is checked."""
+    """A wrong setting is a failed line, what depends on it is `not run`, the rest is checked."""
     done = here.run("doctor", "--json", env={"SCILLM_TIMEOUT_S": "soon"})
 
     checks = checks_of(done.out)
@@ -120,15 +148,24 @@ def test_a_failing_check_of_a_plugin_shows_its_fix(
     assert line.endswith(f"shut; fix: {shown}")
 
 
-def test_a_broken_hook_is_a_failed_line(here: Installation) -> None:
-    """A plugin whose checks raise fails with the error; the core's checks are still there."""
-    add_hooks(here, "class Plugin:\n    def scillm_checks(self):\n        raise ValueError('no')")
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("raise ValueError('no')", "ValueError: no"),
+        ("yield 1 / 0", "ZeroDivisionError: division by zero"),
+        ("return 5", "TypeError: 'int' object is not iterable"),
+        ("return ['open']", "TypeError: Check records were wanted, but a str came."),
+    ],
+)
+def test_a_broken_hook_is_a_failed_line(here: Installation, body: str, detail: str) -> None:
+    """A plugin whose checks raise or are none fails with the error; the others are still there."""
+    add_hooks(here, f"class Plugin:\n    def scillm_checks(self):\n        {body}")
 
     done = here.run("doctor", "--json")
 
     checks = checks_of(done.out)
     assert (done.code, done.err) == (1, "")
-    assert checks["hook scillm_checks of greet"]["detail"] == "ValueError: no"
+    assert checks["hook scillm_checks of greet"]["detail"] == detail
     assert checks["hook scillm_checks of greet"]["fix"]
     assert checks["python"]["ok"] is True
 

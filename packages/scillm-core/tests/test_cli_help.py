@@ -149,6 +149,7 @@ def test_a_switched_off_command_is_not_listed(here: Installation) -> None:
 
     assert "greet" not in helped.out
     assert called.code == 2
+    assert "switched off" in called.err
 
 
 def test_help_works_while_a_setting_is_wrong(here: Installation) -> None:

@@ -72,6 +72,17 @@ def test_a_terminal_folds_and_cuts_nothing(here: Installation, columns: int, com
     assert "…" not in column.replace("SCILLM_ENABLE_…", "")
 
 
+def test_a_terminal_shows_that_work_goes_on(here: Installation) -> None:
+    """While an answer is awaited a terminal says for whom; a pipe hears nothing of it."""
+    args = ("chat", "-m", "echo/any", "hello")
+
+    seen, piped = here.on_terminal(*args), here.run(*args)
+
+    assert "waiting for echo/any" in seen.out
+    assert ANY_ESCAPE.sub("", seen.out).endswith("hello\n")
+    assert piped.err == ""
+
+
 def test_an_error_is_one_message_on_a_terminal(here: Installation) -> None:
     """An error is a coloured word and a sentence, not a traceback."""
     seen = here.on_terminal("chat", "hello", columns=200)

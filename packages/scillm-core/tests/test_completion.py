@@ -106,8 +106,8 @@ def test_extra_headers_go_out_and_win(faulty_server):
 
 def test_an_unknown_sdk_argument_sends_nothing(faulty_server):
     """A refused argument never reaches the wire."""
-    with pytest.raises(errors.UnsupportedParamError, match="retry_enabled"):
-        ask(faulty_server, retry_enabled=True)
+    with pytest.raises(errors.UnsupportedParamError, match="retry_harder"):
+        ask(faulty_server, retry_harder=True)
 
     assert faulty_server.requests == []
 
@@ -171,7 +171,7 @@ WHOLE = json.dumps(completion_object("whole")).encode()
     [
         (Html(status=502), errors.InternalServerError, "an HTML page"),
         (Html(status=200), errors.MalformedReplyError, "an HTML page"),
-        (Truncated({"choices": [{"message": {"content": "x"}}]}), errors.MalformedReplyError, "JSON"),
+        (Truncated(completion_object("x")), errors.MalformedReplyError, "JSON"),
         (Json({"hello": 1}), errors.MalformedReplyError, "choices"),
         (Json({"error": {"code": 429, "message": "slow"}}), errors.RateLimitError, "slow"),
         (Reply(200, {}, b"\xff\xfe"), errors.MalformedReplyError, "JSON"),

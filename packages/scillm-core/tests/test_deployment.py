@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scillm.errors import UsageError
 from scillm.routing.arguments import sorted_arguments
-from scillm.routing.deployment import in_order, merged, read_model_list
+from scillm.routing.choose import levels_of
+from scillm.routing.deployment import merged, read_model_list
 
 
 def row(group="g", **params):
@@ -18,14 +19,19 @@ def row(group="g", **params):
 
 @given(st.lists(st.integers(-3, 3), max_size=8))
 def test_lower_order_comes_first_and_the_list_decides_ties(orders):
-    """Order is stable: equal orders stay as listed."""
+    """One level per order, lowest first; equal orders stay as listed."""
     rows = [row(order=order, api_base=f"http://h{n}") for n, order in enumerate(orders)]
 
-    found = in_order(read_model_list(rows), "g")
+    levels = levels_of(list(enumerate(read_model_list(rows))))
 
-    keys = [(d.order, int(d.arguments.api_base.removeprefix("http://h"))) for d in found]
+    keys = [
+        (d.order, position)
+        for lv in levels
+        for position, d in zip(lv.positions, lv.deployments, strict=True)
+    ]
     assert keys == sorted(keys)
     assert len(keys) == len(orders)
+    assert len(levels) == len(set(orders))
 
 
 @pytest.mark.parametrize(
@@ -38,11 +44,14 @@ def test_lower_order_comes_first_and_the_list_decides_ties(orders):
         ([{**row(), "weights": 1}], "has weights"),
         ([row(model="")], "was an environment variable not set"),
         ([row(model=None)], "was an environment variable not set"),
-        ([row(), row(rpm=3)], r"model_list\[1\] \(g\): rpm"),
+        ([row(), row(max_budget=3)], r"model_list\[1\] \(g\): max_budget"),
+        ([row(rpm=-1)], "rpm must be a number"),
+        ([row(weight="1")], "weight must be a number"),
+        ([row(tags="a")], "tags must be a list"),
         ([row(order="1")], "order must be a whole number"),
         ([row(api_key="")], "api_key is empty"),
         ([row(messages=[])], "belongs to the call"),
-        ([row(num_retries=3)], "num_retries"),
+        ([row(num_retries=-3)], "num_retries"),
         ([row(), row()], "the same deployment"),
     ],
 )

@@ -137,3 +137,16 @@ def test_checks_and_settings_of_all_plugins_are_collected():
 
     assert [check.name for check in told.checks()] == ["c", "hook scillm_checks of a"]
     assert [row.name for row in told.settings()] == ["s"]
+
+
+def test_a_plugin_cannot_redefine_a_setting_that_exists():
+    """A secret of the core stays masked, whoever claims its name."""
+
+    class Claims:
+        def scillm_settings(self):
+            return [Setting(name="openai_api_key", env=("X",), doc="")]
+
+    told = hooks(c=Claims)
+
+    assert told.settings() == []
+    assert "openai_api_key exist already" in told.failures[0].error

@@ -282,5 +282,5 @@ def test_a_gzipped_stream_is_read(faulty_server):
 def test_a_strict_server_sees_nothing_wrong(faulty_server):
     """The default server checks every field of what we send."""
     with FaultyServer(api_key="sk-1234") as server:
-        assert [c for c in ask(server, api_key="sk-1234", temperature=0, n=1)]
+        assert list(ask(server, api_key="sk-1234", temperature=0, n=1))
         assert server.malformed == []

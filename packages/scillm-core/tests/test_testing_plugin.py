@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from attrs import frozen
@@ -76,46 +77,62 @@ class Plugin:
         )
 
 
-def without(key: str, **changes: str) -> Mapping[str, str]:
-    return {**{k: v for k, v in HEADERS.items() if k != key}, **changes}
+def plugin(name: str, *caught_by: str, **changes: Any) -> Plugin:
+    return Plugin(name=name, caught_by=frozenset(caught_by), **changes)
 
 
-def careless(name: str, act: str) -> Plugin:
-    """A plugin that does something else while it is imported."""
-    caught = frozenset({"test_importing_does_nothing_else"})
-    return Plugin(name=name, source=f"{act}\n{SOUND}", caught_by=caught)
+def without(key: str) -> Mapping[str, str]:
+    return {name: value for name, value in HEADERS.items() if name != key}
 
 
-def offering(name: str, *caught_by: str, points: str = POINTS, source: str = SOUND) -> Plugin:
-    return Plugin(name=name, points=points, source=source, caught_by=frozenset(caught_by))
+IMPORTING = "test_importing_does_nothing_else"
+LOADING = "test_every_offer_loads"
+BUILDING = "test_providers_take_an_endpoint_and_a_host"
+GROUPING = "test_offers_only_in_groups_that_exist"
+NAMING = "test_names_are_its_own"
+HOOKING = "test_hooks_are_hooks_that_exist"
+BOUNDING = "test_depends_on_a_bounded_core"
+TYPING = "test_ships_its_types"
+SAYING = "test_says_what_it_is"
 
-
-NOT_LOADABLE = ("test_every_offer_loads", "test_providers_take_an_endpoint_and_a_host")
 HOOKED = "[scillm.hooks]\n{name} = {package}.provider:Plugin\n"
-PLUGINS: Sequence[Plugin] = (
-    Plugin(name="sound"),
-    Plugin(name="sound-with-hook", points=HOOKED, source="class Plugin:\n def scillm_checks(self): ..."),
-    careless("writes-environment", "import os; os.environ['CARELESS'] = '1'"),
-    careless("starts-thread", "import threading; threading.Thread(target=input, daemon=True).start()"),
-    careless("opens-socket", "import socket; socket.socket().bind(('127.0.0.1', 0))"),
-    careless("prints", "print('Welcome!')"),
-    careless("warns", "import warnings; warnings.warn('old', DeprecationWarning)"),
-    careless("starts-process", "import subprocess; subprocess.run(['true'])"),
-    careless("configures-logging", "import logging; logging.basicConfig()"),
-    careless("writes-file", "import os; open(os.devnull, 'w').close()"),
-    offering("typo-in-group", "test_offers_only_in_groups_that_exist", points=POINTS + "[scillm.provider]\na = b:c\n"),
-    offering("wrong-module", *NOT_LOADABLE, "test_importing_does_nothing_else", points="[scillm.providers]\nx = {package}.nowhere:Plugin\n"),
-    offering("wrong-name", *NOT_LOADABLE, points="[scillm.providers]\nx = {package}.provider:Plugins\n"),
-    offering("wrong-shape", "test_every_offer_loads", source="class Plugin:\n def __init__(self, endpoint, host): ..."),
-    offering("wrong-arguments", "test_providers_take_an_endpoint_and_a_host", source="class Plugin:\n async def complete(self, request, /): ..."),
-    offering("taken-name", "test_names_are_its_own", points="[scillm.providers]\necho = {package}.provider:Plugin\n"),
-    offering("no-hook", "test_hooks_are_hooks_that_exist", points=HOOKED),
-    offering("unknown-hook", "test_hooks_are_hooks_that_exist", points=HOOKED, source="class Plugin:\n def scillm_check(self): ..."),
-    Plugin(name="untyped", typed=False, caught_by=frozenset({"test_ships_its_types"})),
-    Plugin(name="unlicensed", headers=without("License-Expression"), caught_by=frozenset({"test_says_what_it_is"})),
-    Plugin(name="no-core", headers=without("Requires-Dist"), caught_by=frozenset({"test_depends_on_a_bounded_core"})),
-    Plugin(name="no-upper-bound", headers={**HEADERS, "Requires-Dist": "scillm-core>=0.1"}, caught_by=frozenset({"test_depends_on_a_bounded_core"})),
-    Plugin(name="core-in-extra-only", headers={**HEADERS, "Requires-Dist": 'scillm-core>=0.1,<0.2; extra == "x"'}, caught_by=frozenset({"test_depends_on_a_bounded_core"})),
+NO_CORE = without("Requires-Dist")
+NO_LICENCE = without("License-Expression")
+UNBOUNDED = {**HEADERS, "Requires-Dist": "scillm-core>=0.1"}
+OPTIONAL = {**HEADERS, "Requires-Dist": 'scillm-core>=0.1,<0.2; extra == "x"'}
+
+# Name of the distribution, what its module does while it is imported, who must catch it.
+CARELESS = (
+    ("writes-environment", "import os; os.environ['CARELESS'] = '1'", IMPORTING),
+    (
+        "starts-thread",
+        "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start()",
+        IMPORTING,
+    ),
+    ("opens-socket", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0))", IMPORTING),
+    ("prints", "print('Welcome!')", IMPORTING),
+    ("starts-process", "import subprocess; subprocess.run(['true'])", IMPORTING),
+    ("configures-logging", "import logging; logging.basicConfig()", IMPORTING),
+    ("writes-file", "import os; open(os.devnull, 'w').close()", IMPORTING),
+    ("fails", "raise OSError('no disk')", IMPORTING, LOADING, BUILDING),
+)
+PLUGINS = (
+    plugin("sound"),
+    plugin("sound-hook", points=HOOKED, source="class Plugin:\n def scillm_checks(self): ..."),
+    *(plugin(name, *caught, source=f"{act}\n{SOUND}") for name, act, *caught in CARELESS),
+    plugin("typo-in-group", GROUPING, points=f"{POINTS}[scillm.provider]\na = b:c\n"),
+    plugin("wrong-module", LOADING, BUILDING, IMPORTING, points=POINTS.replace("provider:", "no:")),
+    plugin("wrong-name", LOADING, BUILDING, points=POINTS.replace(":Plugin", ":Plugins")),
+    plugin("wrong-shape", LOADING, source=SOUND.replace("complete", "completes")),
+    plugin("wrong-arguments", BUILDING, source=SOUND.replace("endpoint, host", "endpoint")),
+    plugin("taken-name", NAMING, points=POINTS.replace("{name}", "echo")),
+    plugin("no-hook", HOOKING, points=HOOKED),
+    plugin("unknown-hook", HOOKING, points=HOOKED, source="class Plugin:\n def scillm_check(self): ..."),  # noqa: E501
+    plugin("untyped", TYPING, typed=False),
+    plugin("unlicensed", SAYING, headers=NO_LICENCE),
+    plugin("no-core", BOUNDING, headers=NO_CORE),
+    plugin("no-upper-bound", BOUNDING, headers=UNBOUNDED),
+    plugin("core-in-extra-only", BOUNDING, headers=OPTIONAL),
 )  # fmt: skip
 
 
@@ -125,9 +142,9 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
     folder = tmp_path_factory.mktemp("plugins")
     site = folder / "site"
     site.mkdir()
-    for plugin in PLUGINS:
-        plugin.install(site)
-    suites = "".join(plugin.suite() for plugin in PLUGINS)
+    for case in PLUGINS:
+        case.install(site)
+    suites = "".join(case.suite() for case in PLUGINS)
     (folder / "test_plugins.py").write_text(
         f"import pytest\nfrom scillm.testing import PluginConformance\n\n\n{suites}"
     )
@@ -148,19 +165,19 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
 
     assert done.returncode == 1, done.stdout + done.stderr
     found: dict[str, set[str]] = {}
-    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
-        broken = found.setdefault(case.attrib["classname"].rpartition("Test_")[2], set())
-        if case.find("failure") is not None or case.find("error") is not None:
-            broken.add(case.attrib["name"])
+    for row in ET.parse(folder / "report.xml").iter("testcase"):
+        broken = found.setdefault(row.attrib["classname"].rpartition("Test_")[2], set())
+        if row.find("failure") is not None or row.find("error") is not None:
+            broken.add(row.attrib["name"])
     return found
 
 
-@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+@pytest.mark.parametrize("case", PLUGINS, ids=lambda case: case.name)
 def test_a_careless_plugin_fails_the_right_test(
-    failures: Mapping[str, set[str]], plugin: Plugin
+    failures: Mapping[str, set[str]], case: Plugin
 ) -> None:
     """A distribution that breaks one promise fails that promise's test, and a sound one none."""
-    assert failures[plugin.package] == plugin.caught_by
+    assert failures[case.package] == case.caught_by
 
 
 def test_a_watched_import_tells_what_was_done(

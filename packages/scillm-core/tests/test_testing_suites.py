@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from scillm.protocols import Host
 from scillm.providers.echo import Echo
 from scillm.providers.openai_like import OpenAILike
-from scillm.records import ChatRequest, Endpoint, evolve
+from scillm.records import ChatRequest, Endpoint
+from scillm.resilience.retry import Backoff, NoRetry, Tenacious
 from scillm.search.sweep import Sweep
 from scillm.testing import (
     ProviderConformance,
+    RetryPolicyConformance,
     StrategyConformance,
 )
+
+if TYPE_CHECKING:
+    from scillm.protocols import Host
 
 
 class TestEcho(ProviderConformance):
@@ -34,8 +38,8 @@ class TestOpenAILike(ProviderConformance):
     deterministic = True
 
     @pytest.fixture
-    def endpoint(self, faulty_server: Any, endpoint: Endpoint) -> Endpoint:
-        return evolve(endpoint, api_base=faulty_server.base_url)
+    def api_base(self, faulty_server: Any) -> str:
+        return str(faulty_server.base_url)
 
     @pytest.fixture
     def provider(self, endpoint: Endpoint, host: Host) -> OpenAILike:
@@ -50,3 +54,21 @@ class TestSweep(StrategyConformance):
     @pytest.fixture
     def make_strategy(self) -> type[Sweep]:
         return Sweep
+
+
+class TestBackoff(RetryPolicyConformance):
+    @pytest.fixture
+    def policy(self) -> Backoff:
+        return Backoff()
+
+
+class TestTenacious(RetryPolicyConformance):
+    @pytest.fixture
+    def policy(self) -> Tenacious:
+        return Tenacious()
+
+
+class TestNoRetry(RetryPolicyConformance):
+    @pytest.fixture
+    def policy(self) -> NoRetry:
+        return NoRetry()

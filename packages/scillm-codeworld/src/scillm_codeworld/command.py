@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from scillm.runs.store import RunStore
 from scillm_codeworld import report
 from scillm_codeworld.engine import CodeWorldEngine
 from scillm_codeworld.files import read_items
+from scillm_codeworld.items import storable
 from scillm_codeworld.records import ENGINE
 from scillm_codeworld.settings import SETTINGS, options_from
 
@@ -60,7 +62,7 @@ def run(
         given = {} if timeout is None else {"timeout_s": timeout}
         job = Job(
             engine=ENGINE,
-            items=read_items(files),
+            items=[storable(item) for item in read_items(files)],
             options=options_from(values, given).to_dict(),
             seed=seed,
         )
@@ -73,10 +75,9 @@ def run(
     except ScillmError as error:
         raise click.ClickException(error.message) from error
     _show_json(manifest) if as_json else _show(manifest)
-    where = "" if runs_dir is None else f" --runs-dir {runs_dir}"
-    output.note(
-        f"run {manifest.run_id}; again: scillm runs replay {manifest.run_id}{where}", word="Kept"
-    )
+    where = "" if runs_dir is None else f" --runs-dir {shlex.quote(str(runs_dir))}"
+    again = f"scillm runs replay {manifest.run_id}{where}"
+    output.note(f"run {manifest.run_id}; run it again with: {again}", word="Kept")
     if manifest.summary["failed"]:
         raise click.exceptions.Exit(1)
 
@@ -84,7 +85,7 @@ def run(
 def _progress(update: Callable[[str], None] | None) -> Callable[[Event], None]:
     def listen(event: Event) -> None:
         if update is not None and isinstance(event, ItemFinished):
-            update(f"{event.done} of {event.total} items; {event.item_id} is done")
+            update(f"{event.done} of {event.total} items")
 
     return listen
 
@@ -103,10 +104,19 @@ def _show_json(manifest: Manifest) -> None:
 def _show(manifest: Manifest) -> None:
     for result in manifest.results:
         output.heading(report.heading(result))
-        if result["variants"]:
-            output.table(report.COLUMNS, report.rows(result))
+        if output.for_terminal():
+            # A terminal is narrow: the reasons go below the table, where they have room.
+            _table(report.COLUMNS[:-1], [row[:-1] for row in report.rows(result)])
+            for title, reason in report.reasons(result):
+                output.remark(title, reason)
+        else:
+            _table(report.COLUMNS, report.rows(result))
         output.line(report.closing(result))
         output.line()
-    output.line(
-        f"{report.totals(manifest.summary)}; isolation: {report.isolation(manifest.results)}"
-    )
+    level = report.isolation(manifest.results)
+    output.line(f"{report.totals(manifest.summary)}; isolation: {level}")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if rows:
+        output.table(columns, rows)

@@ -11,8 +11,7 @@ from attrs import evolve
 from scillm.errors import UsageError
 from scillm.events import Event, ItemFinished
 from scillm.records import JobResult, Outcome
-from scillm.search.loop import search
-from scillm.search.sweep import Sweep
+from scillm.search import Sweep, search
 
 from scillm_codeworld.items import parse_items
 from scillm_codeworld.options import Options, parse_options

@@ -11,16 +11,33 @@ from scillm_codeworld.records import BadItem, Item, Tolerance, Variant
 if TYPE_CHECKING:
     from scillm.records import Json
 
-ITEM_KEYS = frozenset({"task", "spec", "item_id", "task_id", "id", "context", "metadata"})
+ID_KEYS = ("item_id", "task_id", "id")
+ITEM_KEYS = frozenset({"task", "spec", *ID_KEYS, "context", "metadata"})
 CONTEXT_KEYS = frozenset({"code_variants", "input", "inputs", "expected"})
 EITHER_KEYS = frozenset({"tolerance", "entry"})
 """May stand in the item or in its context, but not in both."""
+
+NOT_JSON = "not_plain_json"
+"""Key of the note that stands in a job for an item no manifest could hold; see `storable`."""
 
 Fields: TypeAlias = "Mapping[str, Json]"
 
 
 class _Bad(Exception):  # noqa: N818  (a finding about an item, told in its result)
     """This item cannot be run; the text says why."""
+
+
+def storable(item: Json) -> Json:
+    """`item`, or a note in its place when it is not plain JSON and no manifest could hold it.
+
+    The note is a malformed item with the same id: it is reported as such, in a replay as well.
+    """
+    problem = plain_problem(item)
+    if problem is None:
+        return item
+    named = item if isinstance(item, Mapping) else {}
+    ids = {key: named[key] for key in ID_KEYS if isinstance(named.get(key), str)}
+    return {**{key: name for key, name in ids.items() if is_unicode(name)}, NOT_JSON: problem}
 
 
 def parse_items(items: Sequence[Json]) -> list[Item | BadItem]:
@@ -47,13 +64,15 @@ def _parsed(given: Json, index: int) -> Item | BadItem:
         reason = f"an item must be a mapping, but is {shown(given)}"
         return BadItem(id=item_id, index=index, reason=reason)
     try:
-        item_id = _id(_one_of(given, ("item_id", "task_id", "id"), default_id), "item id")
+        item_id = _id(_one_of(given, ID_KEYS, default_id), "item id")
         return _item(given, item_id, index)
     except _Bad as bad:
         return BadItem(id=item_id, index=index, reason=str(bad))
 
 
 def _item(given: Fields, item_id: str, index: int) -> Item:
+    if NOT_JSON in given:
+        raise _Bad(f"it is not plain JSON: {str(given[NOT_JSON]).replace('answer', 'item', 1)}")
     _only(given, ITEM_KEYS | EITHER_KEYS, "the item")
     task = _one_of(given, ("task", "spec"), None)
     if not isinstance(task, str) or not task.strip():

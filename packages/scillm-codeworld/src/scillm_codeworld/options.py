@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from scillm.records import Json
 
 MIN_MEMORY_MB = 64
+MAX_MEMORY_MB = 1_048_576
+MAX_OUTPUT_BYTES = 1_000_000_000
 MAX_TIMEOUT_S = 86_400.0
 
 
@@ -56,6 +58,17 @@ def default_width() -> int:
     return min(2, os.cpu_count() or 1)
 
 
+def check_limits(limits: Limits, *, time_name: str = "time_s") -> None:
+    """`UsageError` unless `limits` bound one execution: neither nothing nor everything."""
+    for name, value, least, most in (
+        (time_name, limits.time_s, 0.0, MAX_TIMEOUT_S),
+        ("memory_mb", limits.memory_mb, MIN_MEMORY_MB, MAX_MEMORY_MB),
+        ("output_bytes", limits.output_bytes, 1, MAX_OUTPUT_BYTES),
+    ):
+        if not (value > 0 and least <= value <= most):
+            raise UsageError(f"{name} must lie between {least:g} and {most:g}, but is {value!r}.")
+
+
 def parse_options(given: Mapping[str, Json]) -> Options:
     """`given` as Options; `UsageError` naming an unknown option or a value that cannot be used."""
     unknown = sorted(set(given) - set(NAMES))
@@ -70,10 +83,8 @@ def parse_options(given: Mapping[str, Json]) -> Options:
                 f"The option {name} must be a whole number, {least} or more, but is {value!r}."
             )
     time_s = given.get("timeout_s", 1.0)
-    is_number = isinstance(time_s, (int, float)) and not isinstance(time_s, bool)
-    if not is_number or not 0 < time_s <= MAX_TIMEOUT_S:
-        raise UsageError(
-            "The option timeout_s must be a number of seconds above 0 and at most "
-            f"{MAX_TIMEOUT_S:g}, but is {time_s!r}."
-        )
-    return Options(**({"width": default_width()} | dict(given)))
+    if isinstance(time_s, bool) or not isinstance(time_s, (int, float)):
+        raise UsageError(f"The option timeout_s must be a number of seconds, but is {time_s!r}.")
+    options = Options(**({"width": default_width()} | dict(given)))
+    check_limits(options.limits, time_name="timeout_s")
+    return options

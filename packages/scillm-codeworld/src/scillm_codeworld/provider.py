@@ -14,6 +14,7 @@ from scillm.records import Job
 from scillm.runs.replay import run_job
 
 from scillm_codeworld.engine import CodeWorldEngine
+from scillm_codeworld.items import storable
 from scillm_codeworld.options import NAMES
 from scillm_codeworld.records import ENGINE
 from scillm_codeworld.settings import options_from
@@ -115,7 +116,7 @@ def job_of(request: ChatRequest, settings: Mapping[str, Json]) -> Job:
         raise UsageError(f"seed must be a whole number, but is {seed!r}.")
     return Job(
         engine=ENGINE,
-        items=list(items),
+        items=[storable(item) for item in items],
         options=options_from(settings, _options(params)).to_dict(),
         seed=seed,
     )

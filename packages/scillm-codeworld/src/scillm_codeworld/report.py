@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scillm.records import Json
 
-COLUMNS = ("rank", "variant", "status", "correct", "speed", "aggregate", "time", "reason")
+COLUMNS = ("rank", "variant", "status", "right", "speed", "aggregate", "time", "reason")
 NONE = "-"
 
 
@@ -32,6 +32,13 @@ def rows(result: Mapping[str, Json]) -> list[tuple[str, ...]]:
             variant["reason"],
         )
         for variant in result["variants"]
+    ]
+
+
+def reasons(result: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """The variants that have something to explain, with the explanation."""
+    return [
+        (variant["id"], variant["reason"]) for variant in result["variants"] if variant["reason"]
     ]
 
 

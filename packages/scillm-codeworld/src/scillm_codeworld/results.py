@@ -20,8 +20,10 @@ HEAD_CHARS = 1_000
 LEVEL = "L1 limited"
 WHY = (
     "resource limits, empty environment, own process group, no new processes, killed at its "
-    "deadline or with its parent. Not used: namespaces, seccomp, Landlock. The code can read the "
-    "files its user can read, this job's file among them, and can use the network."
+    "deadline or with its parent. Not used: namespaces, seccomp, Landlock. The code has its user's "
+    "rights on files, this job's file among them, on other processes of that user, and on the "
+    "network; it cannot write into files. Started as root, it is the user nobody with the right to "
+    "read every file."
 )
 NOTHING_RUN = "none: no code was run"
 

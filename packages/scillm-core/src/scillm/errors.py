@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scillm.models import Completion
     from scillm.records import Attempt
@@ -28,6 +28,8 @@ class ScillmError(Exception):
     """Another try of the same call, later, can help."""
     try_elsewhere: ClassVar[bool] = False
     """The same request may succeed at another deployment."""
+    rounds: tuple[Mapping[str, Any], ...] = ()
+    """Every question and answer before this error, of a call that asks several times."""
 
     @property
     def message(self) -> str:
@@ -219,11 +221,30 @@ class StreamInterruptedError(ProviderError):
 
 
 class SchemaError(ScillmError):
-    """The answer does not fit the schema. `.path` is a JSON pointer, `.text` the answer."""
+    """The answer does not fit the schema. `.path` is a JSON pointer, `.text` the answer.
 
-    def __init__(self, message: str, *, path: str = "", text: str = "") -> None:
+    `.problems` has every misfit as a sentence, the one at `.path` first.
+    """
+
+    def __init__(
+        self, message: str, *, path: str = "", text: str = "", problems: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
         self.path = path
+        self.text = text
+        self.problems = tuple(problems)
+
+
+class JsonTextError(ScillmError):
+    """A text does not hold exactly one JSON document that can be trusted.
+
+    `.kind` is the reason in one word, as `scillm.structured.jsontext` lists them; `.text` is an
+    excerpt.
+    """
+
+    def __init__(self, message: str, *, kind: str = "", text: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
         self.text = text
 
 

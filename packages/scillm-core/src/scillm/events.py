@@ -32,7 +32,7 @@ class AttemptSucceeded:
 
 @frozen(kw_only=True)
 class AttemptFailed:
-    """An endpoint failed. `moving_on` tells whether another endpoint will be asked."""
+    """An endpoint failed; the next event of the call says what comes of it."""
 
     call_id: str
     number: int
@@ -43,7 +43,40 @@ class AttemptFailed:
     error: str
     status_code: int | None
     retry_after: float | None
-    moving_on: bool
+
+
+@frozen(kw_only=True)
+class RetryScheduled:
+    """A round through the deployments failed, and another follows after `wait_s`."""
+
+    call_id: str
+    model: str
+    attempt: int
+    wait_s: float
+    reason: str
+    remaining_time_s: float
+    remaining_attempts: int
+
+
+@frozen(kw_only=True)
+class GaveUp:
+    """No further round: `why` is not_retryable, attempts, time_budget or policy."""
+
+    call_id: str
+    model: str
+    attempts: int
+    why: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class FellBack:
+    """A group failed, and the call goes on with another."""
+
+    call_id: str
+    failed: str
+    to: str
+    error: str
 
 
 @frozen(kw_only=True)
@@ -66,4 +99,13 @@ class ItemFinished:
     total: int
 
 
-Event: TypeAlias = AttemptStarted | AttemptSucceeded | AttemptFailed | TrialFinished | ItemFinished
+Event: TypeAlias = (
+    AttemptStarted
+    | AttemptSucceeded
+    | AttemptFailed
+    | RetryScheduled
+    | GaveUp
+    | FellBack
+    | TrialFinished
+    | ItemFinished
+)

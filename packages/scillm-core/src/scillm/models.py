@@ -6,7 +6,6 @@ Shape: the Chat Completions API reference (`chat.completion` and `chat.completio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any, ClassVar
 
 from attrs import field, fields, frozen
@@ -27,10 +26,14 @@ def _plain(value: Json) -> Json:
     return value
 
 
-@cache
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
 def _field_names(cls: type[OpenAIRecord]) -> tuple[str, ...]:
-    own_last = sorted(fields(cls), key=lambda f: f.name in cls._own)
-    return tuple(f.name for f in own_last)
+    names = _NAMES.get(cls)
+    if names is None:
+        names = _NAMES[cls] = tuple(f.name for f in fields(cls))
+    return names
 
 
 @frozen(kw_only=True, slots=False)

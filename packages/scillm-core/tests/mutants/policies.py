@@ -28,13 +28,13 @@ class Mutant(RetryPolicyConformance):
 class TestSound(Mutant):
     """The control."""
 
-    caught_by = set()
+    caught_by = ()
 
 
 class TestStubborn(Mutant):
     """Tries again whatever the error says."""
 
-    caught_by = {"test_gives_up_where_another_try_cannot_help"}
+    caught_by = ("test_gives_up_where_another_try_cannot_help",)
 
     class Policy:
         def next_delay(self, error, state, /):
@@ -44,7 +44,7 @@ class TestStubborn(Mutant):
 class TestCounting(Mutant):
     """Counts its calls itself."""
 
-    caught_by = {"test_is_pure"}
+    caught_by = ("test_is_pure",)
 
     class Policy(Sound):
         calls = 0
@@ -57,7 +57,7 @@ class TestCounting(Mutant):
 class TestOwnDice(Mutant):
     """Takes its jitter from the global dice."""
 
-    caught_by = {"test_is_pure"}
+    caught_by = ("test_is_pure",)
 
     class Policy(Sound):
         def next_delay(self, error, state, /):
@@ -67,7 +67,7 @@ class TestOwnDice(Mutant):
 class TestNegative(Mutant):
     """Waits less than nothing when much time has passed."""
 
-    caught_by = {"test_delay_can_be_waited_for"}
+    caught_by = ("test_delay_can_be_waited_for",)
 
     class Policy(Sound):
         def next_delay(self, error, state, /):
@@ -77,7 +77,7 @@ class TestNegative(Mutant):
 class TestOverflow(Mutant):
     """Grows without bound; the power overflows at a late attempt."""
 
-    caught_at_least_by = {"test_delay_can_be_waited_for"}
+    caught_at_least_by = ("test_delay_can_be_waited_for",)
 
     class Policy(Sound):
         def next_delay(self, error, state, /):
@@ -87,7 +87,7 @@ class TestOverflow(Mutant):
 class TestScribbling(Mutant):
     """Writes on the error."""
 
-    caught_by = {"test_is_pure"}
+    caught_by = ("test_is_pure",)
 
     class Policy(Sound):
         def next_delay(self, error, state, /):

@@ -22,13 +22,16 @@ class Mutant(StrategyConformance):
 class TestSound(Mutant):
     """Sweep itself: the control."""
 
-    caught_by = set()
+    caught_by = ()
 
 
 class TestUnseededLuck(Mutant):
     """Shuffles with dice of its own that nobody seeded."""
 
-    caught_by = {"test_same_seed_asks_the_same", "test_any_order_of_asking_and_telling"}
+    caught_by = (
+        "test_same_seed_asks_the_same",
+        "test_any_order_of_asking_and_telling",
+    )
 
     class Strategy(Sweep):
         def __init__(self, arms, *, seed=0):
@@ -38,7 +41,7 @@ class TestUnseededLuck(Mutant):
 class TestGlobalDice(Mutant):
     """Seeds the global dice, and with them everybody else's luck."""
 
-    caught_by = {"test_same_seed_asks_the_same"}
+    caught_by = ("test_same_seed_asks_the_same",)
 
     class Strategy(Sweep):
         def __init__(self, arms, *, seed=0):
@@ -49,7 +52,10 @@ class TestGlobalDice(Mutant):
 class TestEndless(Mutant):
     """Never has enough."""
 
-    caught_at_least_by = {"test_finishes_for_good", "test_failed_trials_win_nothing"}
+    caught_at_least_by = (
+        "test_finishes_for_good",
+        "test_failed_trials_win_nothing",
+    )
 
     class Strategy(Sweep):
         number = 0
@@ -62,7 +68,10 @@ class TestEndless(Mutant):
 class TestSecondWind(Mutant):
     """Says that it has finished, and then asks for one more."""
 
-    caught_at_least_by = {"test_finishes_for_good", "test_any_order_of_asking_and_telling"}
+    caught_at_least_by = (
+        "test_finishes_for_good",
+        "test_any_order_of_asking_and_telling",
+    )
 
     class Strategy(Sweep):
         nones = 0
@@ -79,7 +88,10 @@ class TestSecondWind(Mutant):
 class TestSameNumber(Mutant):
     """Gives every trial the same number."""
 
-    caught_at_least_by = {"test_finishes_for_good", "test_any_order_of_asking_and_telling"}
+    caught_at_least_by = (
+        "test_finishes_for_good",
+        "test_any_order_of_asking_and_telling",
+    )
 
     class Strategy(Sweep):
         def ask(self):
@@ -90,11 +102,11 @@ class TestSameNumber(Mutant):
 class TestFailureWins(Mutant):
     """Takes a failed trial for a score of zero."""
 
-    caught_by = {
+    caught_by = (
         "test_failed_trials_win_nothing",
         "test_reports_what_won",
         "test_any_order_of_asking_and_telling",
-    }
+    )
 
     class Strategy(Sweep):
         def tell(self, trial, outcome, /):
@@ -104,7 +116,7 @@ class TestFailureWins(Mutant):
 class TestNoWinner(Mutant):
     """Never says which arm was best."""
 
-    caught_by = {"test_reports_what_won"}
+    caught_by = ("test_reports_what_won",)
 
     class Strategy(Sweep):
         def report(self):
@@ -114,7 +126,10 @@ class TestNoWinner(Mutant):
 class TestNotJson(Mutant):
     """Reports a set."""
 
-    caught_by = {"test_reports_what_won", "test_any_order_of_asking_and_telling"}
+    caught_by = (
+        "test_reports_what_won",
+        "test_any_order_of_asking_and_telling",
+    )
 
     class Strategy(Sweep):
         def report(self):

@@ -52,16 +52,16 @@ class Mutant(VerifierConformance):
 class TestSound(Mutant):
     """The control."""
 
-    caught_by = set()
+    caught_by = ()
 
 
 class TestOutOfOrder(Mutant):
     """Answers the claims that hold first."""
 
-    caught_by = {
+    caught_by = (
         "test_verdicts_come_in_the_order_of_the_claims",
         "test_malformed_claim_spoils_no_other",
-    }
+    )
 
     class Verifier(Parity):
         async def verify(self, claims, /, *, limits):
@@ -72,11 +72,11 @@ class TestOutOfOrder(Mutant):
 class TestRightIdsWrongOrder(Mutant):
     """Answers last claim first, under the names of the first."""
 
-    caught_by = {
+    caught_by = (
         "test_verdicts_come_in_the_order_of_the_claims",
         "test_malformed_claim_spoils_no_other",
         "test_verdicts_are_stable",
-    }
+    )
 
     class Verifier(Parity):
         async def verify(self, claims, /, *, limits):
@@ -90,7 +90,7 @@ class TestRightIdsWrongOrder(Mutant):
 class TestOmits(Mutant):
     """Leaves out what it does not understand."""
 
-    caught_by = {"test_malformed_claim_spoils_no_other"}
+    caught_by = ("test_malformed_claim_spoils_no_other",)
 
     class Verifier(Parity):
         async def verify(self, claims, /, *, limits):
@@ -101,7 +101,7 @@ class TestOmits(Mutant):
 class TestCrashes(Mutant):
     """Falls over a claim that it does not understand."""
 
-    caught_by = {"test_malformed_claim_spoils_no_other"}
+    caught_by = ("test_malformed_claim_spoils_no_other",)
 
     class Verifier(Parity):
         def judge(self, claim):
@@ -112,13 +112,13 @@ class TestCrashes(Mutant):
 class TestYes(Mutant):
     """Says yes to everything."""
 
-    caught_by = {
+    caught_by = (
         "test_false_claim_does_not_hold",
         "test_undecided_says_why",
         "test_verdicts_come_in_the_order_of_the_claims",
         "test_malformed_claim_spoils_no_other",
         "test_verdicts_are_stable",
-    }
+    )
 
     class Verifier(Parity):
         def judge(self, claim):
@@ -128,7 +128,10 @@ class TestYes(Mutant):
 class TestSilent(Mutant):
     """Leaves claims open without a reason."""
 
-    caught_by = {"test_undecided_says_why", "test_malformed_claim_spoils_no_other"}
+    caught_by = (
+        "test_undecided_says_why",
+        "test_malformed_claim_spoils_no_other",
+    )
 
     class Verifier(Parity):
         def judge(self, claim):
@@ -138,7 +141,7 @@ class TestSilent(Mutant):
 class TestTires(Mutant):
     """Gives another verdict the second time it is asked."""
 
-    caught_at_least_by = {"test_verdicts_are_stable"}
+    caught_at_least_by = ("test_verdicts_are_stable",)
 
     class Verifier(Parity):
         asked = 0
@@ -154,7 +157,7 @@ class TestTires(Mutant):
 class TestEvidence(Mutant):
     """Hands out evidence that is no JSON."""
 
-    caught_at_least_by = {"test_true_claim_holds"}
+    caught_at_least_by = ("test_true_claim_holds",)
 
     class Verifier(Parity):
         def judge(self, claim):
@@ -165,7 +168,7 @@ class TestShielded(Mutant):
     """Tidies up for more than a second when it is cancelled."""
 
     stops_within_s = 1.0
-    caught_by = {"test_cancelled_verification_ends_promptly"}
+    caught_by = ("test_cancelled_verification_ends_promptly",)
 
     class Verifier(Parity):
         async def verify(self, claims, /, *, limits):

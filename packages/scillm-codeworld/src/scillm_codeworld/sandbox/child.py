@@ -101,23 +101,43 @@ class Child:
                 pause = min(pause * 2, MAX_POLL_S)
         return self._process.poll()
 
-    async def end(self) -> None:
-        """Kill its whole group, reap it and close the pipes, whatever else is being cancelled."""
+    async def kill(self) -> None:
+        """Kill its whole group and reap it, whatever else is being cancelled.
+
+        Raises `SandboxError` when that cannot be done.
+        """
         with anyio.CancelScope(shield=True):
             # Only while it is not reaped is its number still its own. Once it is, nothing is
             # left of its group either: it could start no process.
             if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            code = await self.exit_code(within_s=REAP_S)
+                try:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                except PermissionError as error:
+                    raise SandboxError(
+                        f"The sandbox process {self._process.pid} may not be killed by this user."
+                    ) from error
+            if await self.exit_code(within_s=REAP_S) is None:
+                raise SandboxError(
+                    f"The sandbox process {self._process.pid} was killed and is still there after "
+                    f"{REAP_S:g} s; the system may be stuck on a device."
+                )
+
+    def rest(self, pipe: int) -> bytes:
+        """What is left in `pipe` after the child's end: no more than a pipe holds."""
+        parts: list[bytes] = []
+        try:
+            while chunk := os.read(pipe, CHUNK_BYTES):
+                parts.append(chunk)
+        except BlockingIOError:
+            return b"".join(parts)  # someone else holds the other end; nothing is there now
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the parent's ends of the pipes."""
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
         os.close(self.answers)
-        if code is None:
-            raise SandboxError(
-                f"The sandbox process {self._process.pid} was killed and is still there after "
-                f"{REAP_S:g} s; the system may be stuck on a device."
-            )
 
 
 def _number(pipe: IO[bytes] | None) -> int:

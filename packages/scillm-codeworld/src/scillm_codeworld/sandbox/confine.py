@@ -55,6 +55,8 @@ def confine(*, memory_bytes: int, cpu_s: int, parent_pid: int) -> dict[str, obje
 
 
 def _limit(name: str, soft: int, hard: int) -> int:
+    if soft < 0:  # the kernel would read it as no limit at all
+        raise Refused(f"{name} cannot be {soft}")
     kind = getattr(resource, name)
     now = resource.getrlimit(kind)[1]
     ceiling = hard if now == resource.RLIM_INFINITY else min(hard, now)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import evolve
 
+from scillm_codeworld.options import check_limits
 from scillm_codeworld.records import (
     EXCEPTION,
     KILLED,
@@ -61,9 +62,11 @@ class _Silence(Exception):  # noqa: N818  (how a conversation ends, not a fault)
 async def execute(program: Program, value: Json, limits: Limits) -> Execution:
     """Run `program` on `value` in a process of its own and tell what really happened.
 
-    Never raises for anything the program does. `SANDBOX_REFUSED` means that the program was not
-    run. No process is left behind, whether this returns, fails or is cancelled.
+    Never raises for anything the program does; `UsageError` for limits that are none.
+    `SANDBOX_REFUSED` means that the program was not run. No process is left behind, whether this
+    returns, fails or is cancelled.
     """
+    check_limits(limits)
     if os.name != "posix" or not sys.executable:
         return Execution(
             status=SANDBOX_REFUSED,
@@ -79,20 +82,25 @@ async def execute(program: Program, value: Json, limits: Limits) -> Execution:
         Head(name="stdout", most_bytes=limits.output_bytes),
         Head(name="stderr", most_bytes=limits.output_bytes),
     )
+    found: Execution | None = None
     try:
         async with anyio.create_task_group() as group:
             talking = anyio.CancelScope()
             for head, pipe in zip(heads, (child.stdout, child.stderr), strict=True):
                 group.start_soon(_drain, child, pipe, head, talking)
-            found: Execution | None = None
             with talking:
                 found = await _converse(child, program, value, limits)
             if found is not None and found.status not in (TIMEOUT, OUTPUT_LIMIT):
-                # It has said its word: let what it printed arrive before the end.
+                # It has said its word: let it write out what it printed before the end.
                 await child.exit_code(within_s=GRACE_S)
             group.cancel_scope.cancel()
     finally:
-        await child.end()
+        try:
+            await child.kill()
+            for head, pipe in zip(heads, (child.stdout, child.stderr), strict=True):
+                head.take(child.rest(pipe))
+        finally:
+            child.close()
     return _with_heads(found, heads)
 
 

@@ -146,6 +146,7 @@ def main() -> None:
     try:
         converse(lines, pipe)
         sys.stdout.flush()
+        sys.stderr.flush()
     finally:
         os._exit(0)
 

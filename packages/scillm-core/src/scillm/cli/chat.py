@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scillm.cli import output
-from scillm.cli.installation import prints_to_stderr, registry, settings
+from scillm.cli.installation import prints_to_stderr
 from scillm.errors import UsageError
 from scillm.plugins.settings import load
 from scillm.records import Setting
@@ -73,10 +74,25 @@ def question_from(text: str | None) -> str:
     """The question itself, from the command line or from standard input."""
     if text is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError('No question given: scillm chat -m MODEL "…", or pipe it in.')
-    question = sys.stdin.read() if text in (None, FROM_STDIN) else text
+    question = text if text is not None and text != FROM_STDIN else piped_text()
     if not question or not question.strip():
         raise UsageError("The question is empty. Give a text, or pipe one in.")
     return question
+
+
+def piped_text() -> str:
+    """All of standard input, which must be UTF-8."""
+    if sys.stdin is None:
+        return ""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"The question must be UTF-8 text, but standard input has the byte "
+            f"0x{error.object[error.start]:02x} at {error.start}. Convert it first."
+        ) from error
 
 
 def messages(question: str, system: str | None) -> list[dict[str, str]]:
@@ -87,7 +103,7 @@ def messages(question: str, system: str | None) -> list[dict[str, str]]:
 
 def default_model() -> str:
     """The model of the settings; `UsageError` when there is none."""
-    model = settings(registry())["default_model"]
+    model = load()["default_model"]
     if not model:
         raise UsageError("No model given. Name one with -m MODEL, or set SCILLM_DEFAULT_MODEL.")
     return str(model)

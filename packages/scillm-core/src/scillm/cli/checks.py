@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import tempfile
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -19,20 +20,14 @@ from scillm.plugins.settings import Settings, load
 from scillm.records import MIN_SECRET_CHARS, Check, evolve
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator
 
     from scillm.plugins.registry import Registry
 
-LIBRARIES: Mapping[str, str] = {
-    "anyio": "scillm-core",
-    "attrs": "scillm-core",
-    "cattrs": "scillm-core",
-    "httpx": "scillm-core",
-    "pluggy": "scillm-core",
-    "click": "scillm-core[cli]",
-    "rich": "scillm-core[cli]",
-}
-"""What the core needs, and the requirement that brings it."""
+CORE = "scillm-core"
+
+REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+)[^;]*(;\s*extra == ["']cli["']\s*)?""")
+"""A requirement that always holds for the core, or for its extra `cli`."""
 
 OLDEST_PYTHON = (3, 10)
 PORTAL_TIMEOUT_S = 10.0
@@ -42,7 +37,7 @@ def all_checks() -> list[Check]:
     """Every check, in the order of the report; a set secret is masked wherever it turns up."""
     plugins = registry()
     with prints_to_stderr():
-        libraries = [library_check(name, whence) for name, whence in LIBRARIES.items()]
+        libraries = [library_check(name, whence) for name, whence in required().items()]
         broken = {check.name for check in libraries if not check.ok}
         hooks = None if "pluggy" in broken else Hooks(plugins)
         try:
@@ -74,22 +69,36 @@ def python_check() -> Check:
 def core_check() -> Check:
     """The core is installed with its metadata; without it no entry point would be found."""
     try:
-        version = metadata.version("scillm-core")
+        version = metadata.version(CORE)
     except metadata.PackageNotFoundError:
         return Check(
-            name="scillm-core",
+            name=CORE,
             ok=False,
             detail="importable, but not installed: none of its plugins can be found",
-            fix="pip install scillm-core",
+            fix=f"pip install {CORE}",
         )
-    return Check(name="scillm-core", ok=True, detail=version)
+    return Check(name=CORE, ok=True, detail=version)
+
+
+def required() -> dict[str, str]:
+    """Libraries the installed core asks for, each with the requirement that brings it."""
+    try:
+        return libraries_in(metadata.requires(CORE) or ())
+    except metadata.PackageNotFoundError:
+        return {}  # `core_check` says so
+
+
+def libraries_in(requirements: Iterable[str]) -> dict[str, str]:
+    """The same for requirements as metadata writes them, without other extras and platforms."""
+    matches = [REQUIREMENT.fullmatch(text) for text in requirements]
+    return {match[1]: f"{CORE}[cli]" if match[2] else CORE for match in matches if match}
 
 
 def library_check(name: str, whence: str) -> Check:
     """A third-party library can be imported; its version."""
     fix = f"pip install --force-reinstall {name}, or pip install '{whence}'"
     try:
-        import_module(name)
+        import_module(name.replace("-", "_"))
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return Check(name=name, ok=False, detail="importable, but its metadata is missing", fix=fix)
@@ -159,7 +168,7 @@ def plugin_checks(plugins: Registry, hooks: Hooks | None) -> Iterator[Check]:
         name="plugins",
         ok=bool(ready),
         detail=f"{len(ready)} of {len(found)} load, in {groups} groups",
-        fix="pip install --force-reinstall scillm-core",
+        fix=f"pip install --force-reinstall {CORE}",
     )
     conflicts = set()
     for info in found:

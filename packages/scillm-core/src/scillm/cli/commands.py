@@ -16,16 +16,24 @@ from click.shell_completion import CompletionItem
 from scillm.cli import output
 from scillm.cli.entry import INTERRUPTED
 from scillm.cli.installation import prints_to_stderr, registry
-from scillm.errors import PluginConflictError, PluginLoadError, ScillmError, UsageError
-from scillm.plugins.groups import COMMANDS, GROUPS
-from scillm.plugins.registry import Offer, Registry, not_found_message
+from scillm.errors import (
+    PluginConflictError,
+    PluginLoadError,
+    PluginNotFoundError,
+    ScillmError,
+    UsageError,
+)
+from scillm.plugins.groups import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scillm.plugins.registry import Offer, Registry
+
 CORE = "scillm-core"
 
 CORE_HELP = {
+    "batch": "Run many requests from a file, each answered once.",
     "chat": "Ask a model one question.",
     "config": "Show every setting, its value and where it comes from.",
     "doctor": "Check this installation.",
@@ -72,15 +80,20 @@ class Commands(click.Group):
         ctx: click.Context,  # noqa: ARG002 - click's signature
         cmd_name: str,
     ) -> click.Command | None:
-        """The command, imported now; None when no distribution offers it, else `PluginError`."""
-        offer = self.plugins.offers(COMMANDS).get(cmd_name)
-        if offer is None:
+        """The command, imported now; None when there is none. Raises `PluginError` otherwise."""
+        try:
+            return self.loaded(cmd_name)
+        except PluginNotFoundError:
             return None
+
+    def loaded(self, name: str) -> click.Command:
+        """The command, imported now. Raises `PluginError`; an unknown one gets near names."""
         with prints_to_stderr():
-            loaded = self.plugins.get(COMMANDS, cmd_name)
+            loaded = self.plugins.get(COMMANDS, name)
         if not isinstance(loaded, click.Command):
+            offer = self.plugins.offers(COMMANDS)[name]
             raise PluginLoadError(
-                f"The command {cmd_name!r} of {offer.distribution} must be a click.Command, but "
+                f"The command {name!r} of {offer.distribution} must be a click.Command, but "
                 f"{offer.target} is {type(loaded).__name__}. Update {offer.distribution}."
             )
         return loaded
@@ -90,11 +103,12 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that `args` begin with; an unknown one is answered with near names."""
         name = args[0]
-        command = self.get_command(ctx, name)
-        if command is None and not ctx.resilient_parsing:
-            known = self.list_commands(ctx)
-            raise click.UsageError(not_found_message(GROUPS[COMMANDS], name, known), ctx)
-        return name, command, args[1:]
+        try:
+            return name, self.loaded(name), args[1:]
+        except PluginNotFoundError as error:
+            if ctx.resilient_parsing:
+                return None, None, args[1:]
+            raise click.UsageError(error.message, ctx) from error
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command; the result is its exit, not what it returns."""
@@ -150,7 +164,7 @@ def run(args: Sequence[str]) -> int:
         return error.exit_code
     except click.Abort as error:
         # click turns Ctrl-C into Abort; a question answered with no is one too.
-        return INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else 1
+        return INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else 1
     except ScillmError as error:
         output.error(error.message)
         return exit_code(error)

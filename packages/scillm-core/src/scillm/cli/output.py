@@ -100,6 +100,12 @@ def error(text: str) -> None:
     note(text, word="Error", style="bold red")
 
 
+def gap() -> None:
+    """Separate two tables; on a terminal they have blank lines around them already."""
+    if not for_terminal():
+        line()
+
+
 def busy(text: str) -> AbstractContextManager[Any]:
     """Show on a terminal that work goes on; the value has `update(text)`, in a pipe it is None."""
     if not (for_terminal() and sys.stderr.isatty()):

@@ -10,10 +10,9 @@ import click
 
 from scillm import portal
 from scillm.cli import output, run_rows
-from scillm.cli.engines import engine_named
-from scillm.cli.installation import registry, settings
 from scillm.errors import StoredRunError
 from scillm.events import ItemFinished
+from scillm.plugins.settings import load
 from scillm.runs.replay import replay
 from scillm.runs.store import RunStore
 
@@ -69,7 +68,7 @@ def show_run(run_id: str, runs_dir: Path | None, as_json: bool) -> None:
         output.document(manifest.to_dict())
         return
     output.table(("run", manifest.run_id), run_rows.facts(manifest))
-    output.line()
+    output.gap()
     output.table(
         ("finding", "value"), [(row.id, output.plain_json(row.value)) for row in manifest.findings]
     )
@@ -84,6 +83,9 @@ def replay_run(ctx: click.Context, run_id: str, runs_dir: Path | None, as_json: 
 
     Nothing is stored. Exits with 1 unless every finding came out the same.
     """
+    # Only a replay needs engines, and with them the Router and its HTTP library.
+    from scillm.cli.engines import engine_named
+
     manifest = store_in(runs_dir).load(run_id)
     doing = f"replaying {manifest.run_id}"
     with output.busy(doing) as status:
@@ -103,7 +105,7 @@ def replay_run(ctx: click.Context, run_id: str, runs_dir: Path | None, as_json: 
 
 def store_in(runs_dir: Path | None) -> RunStore:
     """The store in `runs_dir`, or in the folder of the settings."""
-    return RunStore(runs_dir or settings(registry())["runs_dir"])
+    return RunStore(runs_dir or load()["runs_dir"])
 
 
 def row_of(store: RunStore, run_id: str) -> dict[str, Json]:
@@ -121,8 +123,8 @@ def show_replay(again: Replay) -> None:
     )
     drift = run_rows.drift_cells(again.drift)
     if drift:
-        output.line()
+        output.gap()
         output.table(("environment", "then → now"), drift)
-    output.line()
+    output.gap()
     output.heading(run_rows.verdict(again), style="bold green" if again.same else "bold red")
     output.line(run_rows.NOT_COMPARED)

@@ -1,70 +1,130 @@
 """HTTP on lanes: one connection per call in flight, the last one used first (httpx's door).
 
 httpx's shared pool looks at every connection for every request, so its cost grows with the square
-of the concurrency, and its client layer costs more than the exchange itself. A lane is an httpx
-transport that holds a single connection; calls take an idle lane or open a new one.
+of the concurrency, and its client layer costs more than the exchange itself. A lane is a single
+connection of httpcore, the library below httpx; calls take an idle lane or open a new one.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING, NoReturn
+import threading
+import time
+from collections.abc import AsyncIterable
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import anyio
+import httpcore
 import httpx
-from anyio.lowlevel import RunVar
+from attrs import frozen
 
-from scillm.errors import APIConnectionError, APITimeoutError, MalformedReplyError, UsageError
-from scillm.records import HttpCall, HttpReply, HttpStream
+from scillm.http.exchange import streamed, whole
+from scillm.http.loops import PerLoop
+from scillm.http.outcomes import (
+    broken,
+    connected_too_slowly,
+    not_connected,
+    refuse_unless_ascii,
+    timed_out,
+    unusable_call,
+    unusable_url,
+    why,
+)
+from scillm.http.proxies import Proxy, ProxyRules
+from scillm.http.sockets import Sockets
+from scillm.http.tls import client_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    import ssl
+    from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
-MAX_REPLY_BYTES = 256 * 1024 * 1024
+    from scillm.records import HttpCall, HttpReply, HttpStream
+
 MAX_IDLE_LANES = 128
 """Idle lanes kept per origin; further ones are closed after their call."""
 KEEPALIVE_S = 30.0
 CLOSE_S = 5.0
 """Seconds a connection may take to close before it is dropped."""
 
-SINGLE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S)
+Connection: TypeAlias = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
+Origin: TypeAlias = tuple[bytes, bytes, int]
+FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError,
+            httpcore.ProxyError, httpcore.ConnectionNotAvailable, OSError)  # fmt: skip
 
 
-class _Lanes:
-    """The lanes of one event loop. Remembers the idle ones by origin."""
+@frozen(kw_only=True)
+class Target:
+    """Where a URL leads."""
+
+    scheme: bytes
+    host: bytes
+    port: int
+    path: bytes
+    authority: bytes
+    """The value of the Host header."""
+
+    @property
+    def origin(self) -> Origin:
+        """What a connection belongs to."""
+        return self.scheme, self.host, self.port
+
+
+class Lanes:
+    """The idle lanes of one event loop. Remembers them by origin."""
 
     def __init__(self) -> None:
-        self.idle: dict[str, list[httpx.AsyncHTTPTransport]] = {}
-        self.guard: AsyncGenerator[None, None] | None = None
+        self._idle: dict[Origin, list[tuple[float, Connection]]] = {}
+
+    async def take(self, origin: Origin) -> Connection | None:
+        """The lane that was used last and is still open, or None."""
+        idle = self._idle.get(origin)
+        while idle:
+            _, lane = idle.pop()
+            if isinstance(lane, httpcore.AsyncHTTPProxy) or not lane.has_expired():
+                return lane
+            await close(lane)
+        return None
+
+    async def give(self, origin: Origin, lane: Connection, now: float) -> None:
+        """Keep a lane for a next call; the oldest is closed when it is too old or too many."""
+        idle = self._idle.setdefault(origin, [])
+        idle.append((now, lane))
+        if len(idle) > MAX_IDLE_LANES or now - idle[0][0] > KEEPALIVE_S:
+            await close(idle.pop(0)[1])
 
     async def aclose(self) -> None:
-        idle, self.idle = self.idle, {}
-        for lane in (lane for lanes in idle.values() for lane in lanes):
-            await _close(lane)
-
-    async def until_loop_ends(self) -> AsyncGenerator[None, None]:
-        # An event loop closes started async generators when it ends; that is the only moment at
-        # which connections kept for a next call can still be closed without the caller's help.
-        try:
-            yield
-        finally:
-            await self.aclose()
+        """Close every idle lane."""
+        idle, self._idle = self._idle, {}
+        for _, lane in (pair for lanes in idle.values() for pair in lanes):
+            await close(lane)
 
 
 class HttpxTransport:
     """The default Transport. Remembers idle connections, separately for every event loop.
 
     Redirects are not followed, cookies not kept, and nothing is retried: all of these are the
-    caller's decisions. `connect_timeout_s` bounds name resolution, connecting and TLS.
+    caller's decisions. `connect_timeout_s` bounds name resolution, connecting and TLS. `proxies`
+    says which calls go through a proxy; `ca_bundle` is a PEM file or folder trusted instead of the
+    authorities of `certifi`. No environment variable is read.
     """
 
-    def __init__(self, *, connect_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float = 10.0,
+        proxies: ProxyRules | None = None,
+        ca_bundle: str | Path | None = None,
+    ) -> None:
         self._connect_timeout_s = connect_timeout_s
-        self._per_loop: RunVar[_Lanes] = RunVar("scillm-http-lanes")
+        self._proxies = proxies or ProxyRules()
+        self._ca_bundle = ca_bundle
+        self._lanes: PerLoop[Lanes] = PerLoop(Lanes)
+        self._sockets = Sockets()
         self._tls: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
 
     async def send(self, call: HttpCall, /) -> HttpReply:
         """Send `call` and read the whole reply within `call.timeout_s`.
@@ -72,169 +132,200 @@ class HttpxTransport:
         Raises `APIConnectionError` (refused, reset, cut off), `APITimeoutError`,
         `MalformedReplyError` (a body that cannot be decoded or is too large).
         """
-        try:
-            with anyio.fail_after(call.timeout_s):
-                async with self._exchange(call) as response:
-                    body = await _read(response)
-        except TimeoutError as error:
-            raise _timed_out(call) from error
-        return HttpReply(status=response.status_code, headers=_headers(response), body=body)
+        return await whole(self._open, call)
 
-    @asynccontextmanager
-    async def stream(self, call: HttpCall, /) -> AsyncIterator[HttpStream]:
+    def stream(self, call: HttpCall, /) -> AbstractAsyncContextManager[HttpStream]:
         """Send `call` and hand over the body as it arrives.
 
         `call.timeout_s` bounds every silence. Raises what `send` raises, on entering or while the
         chunks are read; leaving before the end closes the connection.
         """
-        async with self._exchange(call) as response:
-            chunks = _translated(response, call)
-            try:
-                yield HttpStream(
-                    status=response.status_code, headers=_headers(response), chunks=chunks
-                )
-            finally:
-                await chunks.aclose()
+        return streamed(self._open, call)
 
     async def aclose(self) -> None:
         """Close the idle connections of the running event loop."""
-        lanes = self._per_loop.get(None)
-        if lanes is not None:
-            await lanes.aclose()
+        await self._lanes.aclose()
 
-    @asynccontextmanager
-    async def _exchange(self, call: HttpCall) -> AsyncIterator[httpx.Response]:
-        url = _url(call.url)
-        lanes = await self._lanes()
-        origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
-        idle = lanes.idle.setdefault(origin, [])
-        lane = idle.pop() if idle else self._new_lane(url)
-        reusable = False
+    async def _open(self, call: HttpCall) -> Reply:
+        target = target_of(call.url)
+        lanes = await self._lanes.get()
+        lane = await lanes.take(target.origin) or self._new_lane(target)
+        request = httpcore.Request(
+            call.method,
+            httpcore.URL(
+                scheme=target.scheme, host=target.host, port=target.port, target=target.path
+            ),
+            headers=_header_list(call, target),
+            content=Body(call.body),
+            extensions={"timeout": {"connect": min(self._connect_timeout_s, call.timeout_s)}},
+        )
         try:
-            response = await _open(lane, url, call, connect_timeout_s=self._connect_timeout_s)
+            response = await lane.handle_async_request(request)
+        except BaseException as error:
+            await close(lane)
+            if isinstance(error, FAILURES):
+                raise_ours(error, call)
+            raise
+        return Reply(call, target, lane, lanes, response)
+
+    def _new_lane(self, target: Target) -> Connection:
+        proxy = self._proxies.proxy_for(target.scheme.decode(), target.host.decode(), target.port)
+        tls = self._context() if target.scheme == b"https" else None
+        if proxy is not None:
+            return self._through(proxy, tls)
+        return httpcore.AsyncHTTPConnection(
+            httpcore.Origin(target.scheme, target.host, target.port),
+            ssl_context=tls,
+            keepalive_expiry=KEEPALIVE_S,
+            network_backend=self._sockets,
+        )
+
+    def _through(self, proxy: Proxy, tls: ssl.SSLContext | None) -> Connection:
+        headers = [] if proxy.authorization is None else [
+            (b"Proxy-Authorization", proxy.authorization.encode("ascii"))
+        ]  # fmt: skip
+        return httpcore.AsyncHTTPProxy(
+            proxy.url,
+            proxy_headers=headers,
+            ssl_context=tls,
+            max_connections=1,
+            max_keepalive_connections=1,
+            keepalive_expiry=KEEPALIVE_S,
+            network_backend=self._sockets,
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._tls is None:
+                self._tls = client_context(self._ca_bundle)
+            return self._tls
+
+
+class Reply:
+    """A reply whose head is here. Remembers how much of its body was read."""
+
+    def __init__(
+        self,
+        call: HttpCall,
+        target: Target,
+        lane: Connection,
+        lanes: Lanes,
+        response: httpcore.Response,
+    ) -> None:
+        self.status = response.status
+        self.headers = headers_of(response)
+        self._call = call
+        self._keep = partial(lanes.give, target.origin, lane)
+        self._lane = lane
+        self._response = response
+        self._pieces: AsyncIterator[bytes] = aiter(_asynchronous(response))
+        self._ended = False
+
+    async def read(self) -> bytes:
+        """The next piece; empty at the end."""
+        while not self._ended:
             try:
-                yield response
-                # httpx closes a response itself once its body is read to the end.
-                reusable = response.is_closed
-            finally:
-                with anyio.move_on_after(CLOSE_S, shield=True):
-                    await response.aclose()
-        finally:
-            if reusable and len(idle) < MAX_IDLE_LANES:
-                idle.append(lane)
-            else:
-                await _close(lane)
+                piece = await anext(self._pieces, b"")
+            except FAILURES as error:
+                raise_ours(error, self._call)
+            if piece:
+                return piece
+            self._ended = True
+        return b""
 
-    async def _lanes(self) -> _Lanes:
-        lanes = self._per_loop.get(None)
-        if lanes is None:
-            lanes = _Lanes()
-            self._per_loop.set(lanes)
-            lanes.guard = lanes.until_loop_ends()
-            await lanes.guard.__anext__()
-        return lanes
+    async def aclose(self) -> None:
+        """Keep the lane, or close it."""
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await self._response.aclose()
+            lane = self._lane
+            if self._ended and (isinstance(lane, httpcore.AsyncHTTPProxy) or lane.is_idle()):
+                await self._keep(time.monotonic())
+                return
+            if not self._ended:
+                await self._unwind()
+        await close(self._lane)
 
-    def _new_lane(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
-        if url.scheme == "http":
-            return httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=SINGLE)
-        if self._tls is None:
-            self._tls = httpx.create_ssl_context()
-        return httpx.AsyncHTTPTransport(verify=self._tls, limits=SINGLE)
+    async def _unwind(self) -> None:
+        # httpcore nests generators; closing the outermost would leave the inner ones to the
+        # garbage collector. With the connection closed, reading on ends each of them at once.
+        with suppress(*FAILURES, RuntimeError):
+            while await anext(self._pieces, b""):
+                pass
+
+
+class Body:
+    """A request body in one piece. Remembers whether it was read.
+
+    Not an async generator, which a call cancelled while sending would leave unfinished.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._left = [content] if content else []
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 @lru_cache(maxsize=256)
-def _url(text: str) -> httpx.URL:
+def target_of(text: str) -> Target:
+    """Where `text` leads; `UsageError` unless it is an http URL with a host."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
-        raise UsageError(f"The URL {text!r} cannot be used: {error}.") from error
+        raise unusable_url(text, str(error)) from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise UsageError(
-            f"An http:// or https:// URL with a host is wanted, but {text!r} came; check api_base."
-        )
-    return url
-
-
-async def _open(
-    lane: httpx.AsyncHTTPTransport, url: httpx.URL, call: HttpCall, *, connect_timeout_s: float
-) -> httpx.Response:
-    request = httpx.Request(
-        call.method,
-        url,
-        headers=dict(call.headers),
-        content=call.body,
-        extensions={
-            "timeout": {
-                "connect": min(connect_timeout_s, call.timeout_s),
-                "read": call.timeout_s,
-                "write": call.timeout_s,
-                "pool": call.timeout_s,
-            }
-        },
-    )
-    try:
-        return await lane.handle_async_request(request)
-    except httpx.HTTPError as error:
-        _raise_ours(error, call)
-
-
-async def _read(response: httpx.Response) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in response.aiter_bytes():
-            size += len(part)
-            if size > MAX_REPLY_BYTES:
-                raise MalformedReplyError(
-                    f"The reply is larger than {MAX_REPLY_BYTES} bytes; it was given up."
-                )
-            parts.append(part)
-    except httpx.HTTPError as error:
-        _raise_ours(error, None)
-    return b"".join(parts)
-
-
-async def _translated(response: httpx.Response, call: HttpCall) -> AsyncGenerator[bytes, None]:
-    try:
-        async for part in response.aiter_bytes():
-            yield part
-    except httpx.HTTPError as error:
-        _raise_ours(error, call)
-
-
-def _raise_ours(error: httpx.HTTPError, call: HttpCall | None) -> NoReturn:
-    # The text of an httpx error holds no header and no body; the URL is named without its query.
-    where = f" from {_shown(call.url)}" if call is not None else ""
-    why = f"{type(error).__name__}: {error}".rstrip(": ")
-    if isinstance(error, httpx.TimeoutException):
-        raise APITimeoutError(f"No reply came in time{where} ({why}).") from error
-    if isinstance(error, httpx.DecodingError):
-        raise MalformedReplyError(f"The reply{where} cannot be decoded ({why}).") from error
-    if isinstance(error, httpx.ConnectError):
-        raise APIConnectionError(f"No connection could be made{where} ({why}).") from error
-    raise APIConnectionError(
-        f"The connection broke before the reply was whole{where} ({why})."
-    ) from error
-
-
-def _timed_out(call: HttpCall) -> APITimeoutError:
-    return APITimeoutError(
-        f"No complete reply came from {_shown(call.url)} within {call.timeout_s:g} s."
+        raise unusable_url(text)
+    return Target(
+        scheme=url.raw_scheme,
+        host=url.raw_host,
+        port=url.port or (443 if url.scheme == "https" else 80),
+        path=url.raw_path,
+        authority=url.netloc,
     )
 
 
-def _shown(url: str) -> str:
-    parsed = _url(url)
-    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}{parsed.path}"
+def _header_list(call: HttpCall, target: Target) -> list[tuple[bytes, bytes]]:
+    refuse_unless_ascii(call.url, call.headers)
+    headers = [(name.encode(), value.encode()) for name, value in call.headers.items()]
+    if "host" not in call.headers:
+        headers.insert(0, (b"host", target.authority))
+    if "content-length" not in call.headers and (call.body or call.method not in ("GET", "HEAD")):
+        headers.append((b"content-length", b"%d" % len(call.body)))
+    return headers
 
 
-def _headers(response: httpx.Response) -> Mapping[str, str]:
+def _asynchronous(response: httpcore.Response) -> AsyncIterable[bytes]:
+    # The type also allows for the streams of httpcore's synchronous half.
+    assert isinstance(response.stream, AsyncIterable)
+    return response.stream
+
+
+def headers_of(response: httpcore.Response) -> Mapping[str, str]:
+    """Names in lower case; of a repeated one the last counts."""
     return {
-        name.decode("latin-1").lower(): value.decode("latin-1")
-        for name, value in response.headers.raw
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
     }
 
 
-async def _close(lane: httpx.AsyncHTTPTransport) -> None:
+def raise_ours(error: BaseException, call: HttpCall) -> NoReturn:
+    """Say in our words what httpcore said; its texts hold no header and no body."""
+    if isinstance(error, httpcore.ConnectTimeout):
+        raise connected_too_slowly(call.url) from error
+    if isinstance(error, httpcore.TimeoutException):
+        raise timed_out(call.url, call.timeout_s) from error
+    if isinstance(error, (httpcore.ConnectError, httpcore.ProxyError)):
+        raise not_connected(call.url, why(error)) from error
+    if isinstance(error, httpcore.LocalProtocolError):
+        raise unusable_call(call.url, str(error)) from error
+    raise broken(call.url, why(error)) from error
+
+
+async def close(lane: Connection) -> None:
+    """Close a connection, whatever becomes of the caller."""
     with anyio.move_on_after(CLOSE_S, shield=True):
         await lane.aclose()

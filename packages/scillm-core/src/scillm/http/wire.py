@@ -43,12 +43,14 @@ def _checked(wanted: type) -> Callable[[Any, Any], Any]:
     return read
 
 
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) is Mapping
+
+
 # cattrs would turn anything into a string and cut fractions off; a wrong type is a wrong reply.
 _converter.register_structure_hook(str, _checked(str))
 _converter.register_structure_hook(int, _checked(int))
-_converter.register_structure_hook_func(
-    lambda kind: get_origin(kind) is Mapping, lambda value, _type: value
-)
+_converter.register_structure_hook_func(_is_mapping, lambda value, _type: value)
 _converter.register_structure_hook_factory(
     lambda kind: isinstance(kind, type) and issubclass(kind, OpenAIRecord), _keeping_extra
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
-from scillm.errors import ScillmError
+from scillm.errors import ScillmError, SettingsError
 from scillm.plugins.groups import HOOKS
+from scillm.plugins.settings import CORE_SETTINGS
 from scillm.records import ChatRequest, Check, Endpoint, Json, Setting, evolve
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from scillm.plugins.registry import Registry
 
 log = logging.getLogger("scillm.hooks")
+
+Record = TypeVar("Record")
 
 
 class HookSpecs:
@@ -65,7 +69,8 @@ class Hooks:
 
     def emit(self, event: Event) -> None:
         """Tell everyone."""
-        self._results("scillm_event", event=event)
+        for _ in self._each("scillm_event", event=event):
+            pass
 
     def resolve_model(self, model: str, endpoint: Endpoint) -> str:
         """The id the upstream knows; `model` when no plugin answers.
@@ -86,7 +91,7 @@ class Hooks:
 
     def checks(self) -> list[Check]:
         """Every plugin's checks, then one failing check per hook that raised."""
-        checks = [check for found in self._results("scillm_checks") for check in found or ()]
+        checks = self._records("scillm_checks", Check)
         checks += [
             Check(
                 name=f"hook {failure.hook} of {failure.plugin}",
@@ -99,13 +104,28 @@ class Hooks:
         return checks
 
     def settings(self) -> list[Setting]:
-        """Every plugin's settings."""
-        return [row for found in self._results("scillm_settings") for row in found or ()]
+        """Every plugin's settings; a plugin whose name for one is taken fails alone."""
+        taken = {setting.name for setting in CORE_SETTINGS}
 
-    def _results(self, hook: str, **arguments: Any) -> list[Any]:
-        return list(self._each(hook, **arguments))
+        def read(found: Any) -> list[Setting]:
+            rows = records_of(Setting, found)
+            doubles = sorted(taken & {row.name for row in rows})
+            if doubles:
+                raise SettingsError(
+                    f"The settings {', '.join(doubles)} exist already; rename them."
+                )
+            taken.update(row.name for row in rows)
+            return rows
 
-    def _each(self, hook: str, **arguments: Any) -> Iterator[Any]:
+        return [row for rows in self._each("scillm_settings", read=read) for row in rows]
+
+    def _records(self, hook: str, kind: type[Record]) -> list[Record]:
+        given = self._each(hook, read=partial(records_of, kind))
+        return [record for records in given for record in records]
+
+    def _each(
+        self, hook: str, *, read: Callable[[Any], Any] | None = None, **arguments: Any
+    ) -> Iterator[Any]:
         manager = self._plugins()
         if manager is None:
             return
@@ -113,7 +133,9 @@ class Hooks:
         for implementation in reversed(getattr(manager.hook, hook).get_hookimpls()):
             chosen = [arguments[name] for name in implementation.argnames]
             try:
-                yield implementation.function(*chosen)
+                found = implementation.function(*chosen)
+                # Read in here: a generator raises only now, and a wrong type is the plugin's fault.
+                yield found if read is None else read(found)
             except ScillmError as error:
                 if hook == "scillm_resolve_model" or self._strict:
                     raise
@@ -161,6 +183,17 @@ class Hooks:
                     raise
                 self._note(name, "loading", error)
         return manager
+
+
+def records_of(kind: type[Record], found: Any) -> list[Record]:
+    """What a hook gave, as a list of `kind`; None is an empty one. Raises `TypeError`."""
+    records: list[Any] = list(found or ())
+    for record in records:
+        if not isinstance(record, kind):
+            raise TypeError(
+                f"{kind.__name__} records were wanted, but a {type(record).__name__} came."
+            )
+    return records
 
 
 HOOK_NAMES = (

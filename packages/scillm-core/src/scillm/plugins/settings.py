@@ -60,6 +60,139 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         doc="Seconds a connection may take to be established.",
     ),
     Setting(
+        name="retry_enabled",
+        env=("SCILLM_RETRY_ENABLED",),
+        kind="bool",
+        default=False,
+        doc="Retry failed calls until the budget ends.",
+    ),
+    Setting(
+        name="retry_max_attempts",
+        env=("SCILLM_RETRY_MAX_ATTEMPTS",),
+        kind="int",
+        default=8,
+        doc="Rounds through the deployments of a group, the first one included.",
+    ),
+    Setting(
+        name="retry_time_budget_s",
+        env=("SCILLM_RETRY_TIME_BUDGET_S",),
+        kind="float",
+        default=600.0,
+        doc="Seconds a call with all its retries may take.",
+    ),
+    Setting(
+        name="retry_base_s",
+        env=("SCILLM_RETRY_BASE_S",),
+        kind="float",
+        default=5.0,
+        doc="Ceiling of the first wait when the upstream announces none.",
+    ),
+    Setting(
+        name="retry_max_s",
+        env=("SCILLM_RETRY_MAX_S",),
+        kind="float",
+        default=120.0,
+        doc="Ceiling of every wait that the upstream did not announce.",
+    ),
+    Setting(
+        name="retry_jitter_pct",
+        env=("SCILLM_RETRY_JITTER_PCT",),
+        kind="float",
+        default=0.25,
+        doc="Share of an announced wait that is added to it at random.",
+    ),
+    Setting(
+        name="retry_log_every",
+        env=("SCILLM_RETRY_LOG_EVERY",),
+        kind="int",
+        default=1,
+        doc="Log every n-th retry.",
+    ),
+    Setting(
+        name="retry_meta",
+        env=("SCILLM_RETRY_META",),
+        kind="bool",
+        default=False,
+        doc='Stamp additional_kwargs["router"]["retries"].',
+    ),
+    Setting(
+        name="log_json",
+        env=("SCILLM_LOG_JSON",),
+        kind="bool",
+        default=False,
+        doc="Write a JSON line to stderr for every retry and every give-up.",
+    ),
+    Setting(
+        name="rate_limit_qps",
+        env=("SCILLM_RATE_LIMIT_QPS",),
+        kind="float",
+        doc="Calls per second that may start at one deployment; without it, no limit is assumed.",
+    ),
+    Setting(
+        name="cooldown_429_s",
+        env=("SCILLM_COOLDOWN_429_S",),
+        kind="float",
+        default=1.0,
+        doc="Seconds of rest after a 429 that names none; doubles while refusals go on.",
+    ),
+    Setting(
+        name="max_concurrency",
+        env=("SCILLM_MAX_CONCURRENCY",),
+        kind="int",
+        doc="Calls that may be in the air at one deployment; without it, any number.",
+    ),
+    Setting(
+        name="bucket_rate",
+        env=("SCILLM_BUCKET_RATE",),
+        kind="float",
+        default=3.0,
+        doc="Tokens per second of `token_bucket_from_env`.",
+    ),
+    Setting(
+        name="bucket_capacity",
+        env=("SCILLM_BUCKET_CAPACITY",),
+        kind="float",
+        default=6.0,
+        doc="Tokens that the bucket of `token_bucket_from_env` holds at most.",
+    ),
+    Setting(
+        name="bucket_max_sleep_s",
+        env=("SCILLM_BUCKET_MAX_SLEEP_S",),
+        kind="float",
+        default=2.0,
+        doc="Longest single sleep of `token_bucket_from_env`; longer waits are slept in parts.",
+    ),
+    Setting(
+        name="transport",
+        env=("SCILLM_TRANSPORT",),
+        default="httpx",
+        doc="HTTP library: httpx, or aiohttp (faster; extra `aiohttp`, asyncio only).",
+    ),
+    Setting(
+        name="http_proxy",
+        env=("http_proxy", "HTTP_PROXY"),
+        secret=True,
+        doc="Proxy for http:// targets: http://[user:password@]host:port.",
+    ),
+    Setting(
+        name="https_proxy",
+        env=("https_proxy", "HTTPS_PROXY"),
+        secret=True,
+        doc="Proxy that https:// targets are tunnelled through: http://[user:password@]host:port.",
+    ),
+    Setting(
+        name="no_proxy",
+        env=("no_proxy", "NO_PROXY"),
+        default="",
+        doc="Targets reached without a proxy: hosts, .domains, host:port, or *; with commas.",
+    ),
+    Setting(
+        name="ca_bundle",
+        env=("SCILLM_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+        kind="path",
+        doc="PEM file or folder of the certificate authorities to trust; default: certifi's.",
+    ),
+    Setting(
         name="runs_dir",
         env=("SCILLM_RUNS_DIR",),
         kind="path",
@@ -149,6 +282,13 @@ def left_out(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     setting = next(row for row in CORE_SETTINGS if row.name == "plugins_disable")
     off: tuple[str, ...] = with_switches(resolve(setting, source), source).value
     return off
+
+
+def read(name: str, environ: Mapping[str, str] | None = None, *, default: Json) -> Json:
+    """One core setting alone, with a default of the caller's; others may be wrong meanwhile."""
+    source = os.environ if environ is None else environ
+    setting = next(row for row in CORE_SETTINGS if row.name == name)
+    return resolve(evolve(setting, default=default), source).value
 
 
 def with_switches(resolved: Resolved, environ: Mapping[str, str]) -> Resolved:

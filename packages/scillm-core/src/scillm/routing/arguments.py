@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from scillm.errors import UnsupportedParamError, UsageError
 from scillm.models import OpenAIRecord
+from scillm.routing.policy import POLICY_ARGUMENTS
 
 if TYPE_CHECKING:
     from scillm.records import Json, Message
@@ -25,6 +26,7 @@ OURS = (
     "custom_llm_provider",
     "extra_headers",
     "extra_body",
+    *POLICY_ARGUMENTS,
 )
 """The arguments SciLLM itself understands; every other one is the provider's."""
 
@@ -33,17 +35,10 @@ REFUSED_PREFIXES = ("_", "retry_", "scillm_", "litellm_", "router_")
 
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(
-        ("num_retries", "max_retries", "honor_retry_after"),
-        "retries are not part of this version; a Router fails over to its next deployment",
-    ),
-    **dict.fromkeys(
-        ("on_attempt", "on_success", "on_giveup", "success_callback", "failure_callback"),
+        ("success_callback", "failure_callback", "callbacks"),
         "listen to events with a hook plugin (scillm_event) instead",
     ),
-    **dict.fromkeys(
-        ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "model_list"),
-        "give deployments to Router(model_list=[…]) instead",
-    ),
+    "model_list": "give deployments to Router(model_list=[…]) instead",
     **dict.fromkeys(
         ("mock_response", "mock_tool_calls", "mock_timeout"),
         "use the provider `echo`, which marks its answers",
@@ -79,6 +74,8 @@ class Arguments:
     provider: str | None = None
     extra_headers: Mapping[str, str] = field(factory=dict, repr=False)
     params: Mapping[str, Json] = field(factory=dict)
+    policy: Mapping[str, Any] = field(factory=dict)
+    """What was said about failure: retries, fallbacks, tags (see `routing.policy`)."""
 
 
 def sorted_arguments(given: Mapping[str, Any]) -> Arguments:
@@ -105,6 +102,7 @@ def sorted_arguments(given: Mapping[str, Any]) -> Arguments:
         provider=checked_text("custom_llm_provider", present.get("custom_llm_provider")),
         extra_headers=checked_mapping("extra_headers", present.get("extra_headers", {})),
         params={**params, **extra_body},
+        policy={name: present[name] for name in POLICY_ARGUMENTS if name in present},
     )
 
 

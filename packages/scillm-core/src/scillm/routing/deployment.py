@@ -10,39 +10,46 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from scillm.errors import UsageError
-from scillm.routing.arguments import Arguments, refuse_unless_known, sorted_arguments
+from scillm.routing.arguments import Arguments, sorted_arguments
+from scillm.routing.policy import call_tags, read_retry
 
 if TYPE_CHECKING:
     from scillm.records import Json
 
-NOT_YET = frozenset(
-    {
-        "allowed_fails",
-        "budget_duration",
-        "cooldown_time",
-        "input_cost_per_token",
-        "max_budget",
-        "max_parallel_requests",
-        "max_retries",
-        "output_cost_per_token",
-        "rpm",
-        "stream_timeout",
-        "tags",
-        "tpm",
-        "weight",
-    }
+NOT_ACTED_ON = frozenset(
+    {"budget_duration", "max_budget", "max_parallel_requests", "stream_timeout"}
 )
 """Row keys of LiteLLM's Router that this version does not act on, and therefore refuses."""
+
+NUMBERS = (
+    "weight",
+    "rpm",
+    "tpm",
+    "cooldown_time",
+    "input_cost_per_token",
+    "output_cost_per_token",
+)
 
 
 @frozen(kw_only=True)
 class Deployment:
-    """One way to reach the model group `group`. Lower `order` is asked first."""
+    """One way to reach the model group `group`. Lower `order` is asked first.
+
+    `rpm` and `tpm` are requests and tokens per minute, `cooldown_time` seconds, costs per token in
+    whatever currency all rows share.
+    """
 
     id: str
     group: str
     order: int = 1
     arguments: Arguments = field(repr=False)
+    weight: float | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+    cooldown_time: float | None = None
+    input_cost_per_token: float | None = None
+    output_cost_per_token: float | None = None
+    tags: Sequence[str] = ()
 
 
 def read_model_list(rows: Sequence[Mapping[str, Any]]) -> tuple[Deployment, ...]:
@@ -77,15 +84,15 @@ def _read_row(number: int, row: Mapping[str, Any]) -> Deployment:
     if not isinstance(params, Mapping) or not isinstance(info, Mapping):
         raise UsageError(f"{where} needs litellm_params (and model_info, if any) as objects.")
     try:
-        arguments, order = _read_params(params)
+        found = _read_params(params)
     except UsageError as error:
         raise type(error)(f"{where} ({group}): {error.message}") from error
     name = info.get("id") or _id_of(group, params)
-    return Deployment(id=str(name), group=group, order=order, arguments=arguments)
+    return Deployment(id=str(name), group=group, **found)
 
 
-def _read_params(params: Mapping[str, Any]) -> tuple[Arguments, int]:
-    refused = sorted(NOT_YET & set(params))
+def _read_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    refused = sorted(NOT_ACTED_ON & set(params))
     if refused:
         raise UsageError(
             f"{', '.join(refused)} in litellm_params is not acted on by this version; leave it out."
@@ -96,16 +103,31 @@ def _read_params(params: Mapping[str, Any]) -> tuple[Arguments, int]:
             f"litellm_params.model must name a model, but is {model!r}; "
             "was an environment variable not set?"
         )
+    for name in ("messages", "stream"):
+        if name in params:
+            raise UsageError(f"{name} belongs to the call, not to the deployment.")
     order = params.get("order", 1)
     if isinstance(order, bool) or not isinstance(order, int):
         raise UsageError(f"order must be a whole number, but is {order!r}.")
-    rest = {name: value for name, value in params.items() if name != "order"}
-    for name in ("messages", "stream"):
-        if name in rest:
-            raise UsageError(f"{name} belongs to the call, not to the deployment.")
-    for name in rest:
-        refuse_unless_known(name)
-    return sorted_arguments(rest), order
+    tags = call_tags(params)
+    read_retry(params)
+    rest = {
+        name: value for name, value in params.items() if name not in ("order", "tags", *NUMBERS)
+    }
+    return {
+        "arguments": sorted_arguments(rest),
+        "order": order,
+        "tags": tags,
+        **{name: _number(name, params.get(name)) for name in NUMBERS},
+    }
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e300:
+        raise UsageError(f"{name} must be a number, 0 or more, but is {value!r}.")
+    return float(value)
 
 
 def _id_of(group: str, params: Mapping[str, Any]) -> str:
@@ -114,11 +136,6 @@ def _id_of(group: str, params: Mapping[str, Any]) -> str:
     }
     text = json.dumps([group, public], sort_keys=True, default=repr)
     return f"{group}#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def in_order(deployments: Sequence[Deployment], group: str) -> tuple[Deployment, ...]:
-    """The deployments of `group`, lower `order` first, otherwise as they were listed."""
-    return tuple(sorted((d for d in deployments if d.group == group), key=lambda d: d.order))
 
 
 def merged(call: Arguments, deployment: Arguments) -> Arguments:
@@ -134,4 +151,5 @@ def merged(call: Arguments, deployment: Arguments) -> Arguments:
         provider=deployment.provider,
         extra_headers={**deployment.extra_headers, **call.extra_headers},
         params=params,
+        policy=call.policy,
     )

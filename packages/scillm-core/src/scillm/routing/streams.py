@@ -18,13 +18,14 @@ from scillm.errors import (
     UsageError,
 )
 from scillm.http.folding import Fold
-from scillm.routing.flight import Flight, Leg, OpenStream, stamped
+from scillm.routing.stamps import CallRecord, stamped
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
     from scillm.models import Completion, CompletionChunk
+    from scillm.routing.opened import OpenStream
 
 CLOSE_S = 5.0
 
@@ -36,9 +37,8 @@ class AsyncCompletionStream:
     after the first chunk is raised as `StreamInterruptedError` with the partial completion.
     """
 
-    def __init__(self, flight: Flight, leg: Leg, source: OpenStream) -> None:
-        self._flight = flight
-        self._leg = leg
+    def __init__(self, record: CallRecord, source: OpenStream) -> None:
+        self._record = record
         self._source: OpenStream | None = source
         self._fold = Fold()
 
@@ -49,7 +49,7 @@ class AsyncCompletionStream:
 
     def stamped(self, sofar: Completion) -> Completion:
         """`sofar` with what is known about this call in its additional_kwargs."""
-        return stamped(sofar, self._flight.side_information(self._leg, sofar.model))
+        return stamped(sofar, self._record)
 
     def __aiter__(self) -> AsyncCompletionStream:
         return self
@@ -108,7 +108,7 @@ class AsyncCompletionStream:
             partial=self.completion,
             **details,
         )
-        broken.attempts = tuple(self._flight.attempts)
+        broken.attempts = tuple(self._record.attempts)
         return broken
 
 

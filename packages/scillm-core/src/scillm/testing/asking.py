@@ -78,10 +78,16 @@ class ProviderSuite:
         return name
 
     @pytest.fixture
-    def endpoint(self) -> Endpoint:
+    def api_base(self) -> str | None:
+        """Base URL of a server for the provider under test, on this machine; None for no server."""
+        return None
+
+    @pytest.fixture
+    def endpoint(self, api_base: str | None) -> Endpoint:
         """Where the provider under test is reached, with credentials that must never be shown."""
         return Endpoint(
             provider="conformance",
+            api_base=api_base,
             api_key=SENTINEL_KEY,
             extra_headers={"x-conformance": SENTINEL_HEADER},
         )

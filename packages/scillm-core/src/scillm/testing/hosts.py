@@ -49,8 +49,8 @@ def refuse_strangers(url: str) -> None:
     if not is_loopback(host):
         raise AssertionError(
             f"The provider called {host!r}, but a conformance test never leaves this machine. "
-            "Override the fixture `endpoint` with the api_base of a server on 127.0.0.1, or the "
-            "fixture `host` with host_for(transport=RecordedTransport([...]))."
+            "Override the fixture `api_base` with the URL of a server on 127.0.0.1, or the fixture "
+            "`host` with host_for(transport=RecordedTransport([...]))."
         )
 
 

@@ -42,7 +42,7 @@ class ProviderConformance(StreamingPromises):
                 return Mine(endpoint, host)
 
     Knobs: `model`, `params`, `deterministic`, `prompts`, `stops_within_s`, `make_request()`, and
-    the fixtures `endpoint`, `host` and `failing_request`.
+    the fixtures `api_base`, `endpoint`, `host` and `failing_request`.
     """
 
     def test_is_a_provider(self, provider: Provider) -> None:

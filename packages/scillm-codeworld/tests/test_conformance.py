@@ -1,0 +1,31 @@
+"""The verifier keeps what the core's conformance suite asks of every verifier."""
+
+from __future__ import annotations
+
+import pytest
+from scillm.records import Claim
+from scillm.testing import VerifierConformance
+from scillm_codeworld.verifier import CodeVerifier
+
+CODE = "def solve(x): return x * x"
+
+
+class TestCodeVerifier(VerifierConformance):
+    """On asyncio and trio: one verdict per claim, in order, never without a reason."""
+
+    @pytest.fixture
+    def verifier(self):
+        return CodeVerifier()
+
+    @pytest.fixture
+    def true_claim(self):
+        return Claim(id="true", statement={"code": CODE, "inputs": [3], "expected": [9]})
+
+    @pytest.fixture
+    def false_claim(self):
+        return Claim(id="false", statement={"code": CODE, "inputs": [3], "expected": [8]})
+
+    @pytest.fixture
+    def undecidable_claim(self):
+        loop = "def solve(x):\n    while True: pass"
+        return Claim(id="open", statement={"code": loop, "inputs": [3], "expected": [9]})

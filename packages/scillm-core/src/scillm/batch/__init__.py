@@ -1,0 +1,1 @@
+"""Batch: many items, each done once, at a pace."""

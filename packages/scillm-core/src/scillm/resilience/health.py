@@ -1,0 +1,134 @@
+"""Health: which deployment rests until when. A decision machine; every method takes `now`.
+
+Rules measured on LiteLLM's Router (cooldown handlers), stated in `docs/guide/routing.md`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+from scillm.errors import ProviderError, RateLimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scillm.errors import ScillmError
+
+WINDOW_S = 60.0
+FEW_REQUESTS = 5
+MANY_REQUESTS = 1000
+AT_ONCE = frozenset({401, 402})
+"""Statuses that rest a deployment at the first failure: waiting will not mend a key."""
+
+
+@frozen(kw_only=True)
+class CooldownRules:
+    """When a deployment rests, and for how long by default (seconds; 0 means never)."""
+
+    default_s: float = 5.0
+    disabled: bool = False
+    allowed_fails: int | None = None
+    """Failures per minute that are tolerated; None for the default rules."""
+    allowed_fails_by_error: Mapping[str, int] = field(factory=dict)
+
+
+@define
+class _Record:
+    """What is remembered of one deployment: its minute and the end of its rest."""
+
+    results: deque[tuple[float, bool]] = field(factory=deque)
+    fails: int = 0
+    rest_until: float = 0.0
+
+    def add(self, now: float, *, failed: bool) -> None:
+        self.results.append((now, failed))
+        self.fails += failed
+        while self.results[0][0] <= now - WINDOW_S:
+            self.fails -= self.results.popleft()[1]
+
+
+class Health:
+    """The rests of all deployments of a Router, shared by its flights."""
+
+    def __init__(self, rules: CooldownRules | None = None) -> None:
+        self.rules = rules or CooldownRules()
+        self._records: dict[str, _Record] = {}
+        self._any_rest_until = 0.0
+
+    def anything_rests(self, now: float) -> bool:
+        """Whether any deployment may be resting; False is certain."""
+        return now < self._any_rest_until
+
+    def rest_s(self, name: str, now: float) -> float:
+        """Seconds until `name` may be asked again; 0 when it may be asked now."""
+        if now >= self._any_rest_until:
+            return 0.0
+        record = self._records.get(name)
+        return 0.0 if record is None else max(0.0, record.rest_until - now)
+
+    def succeeded(self, name: str, now: float) -> None:
+        """Note an answer."""
+        self._note(name, now, failed=False)
+
+    def failed(
+        self,
+        name: str,
+        error: ScillmError,
+        now: float,
+        *,
+        siblings: int,
+        cooldown_s: float | None = None,
+    ) -> float:
+        """Note a failure; returns how long `name` now rests (0 for not at all).
+
+        `siblings` counts the other deployments of its group. `cooldown_s` is the deployment's
+        own; it wins over the error's Retry-After, which wins over the default.
+        """
+        record = self._note(name, now, failed=True)
+        if self.rules.disabled or not may_cool(error):
+            return 0.0
+        if not self._is_enough(record, error, siblings=siblings):
+            return 0.0
+        rest_s = self._rest_for(error, cooldown_s)
+        record.rest_until = max(record.rest_until, now + rest_s)
+        self._any_rest_until = max(self._any_rest_until, record.rest_until)
+        return rest_s
+
+    def _note(self, name: str, now: float, *, failed: bool) -> _Record:
+        record = self._records.setdefault(name, _Record())
+        record.add(now, failed=failed)
+        return record
+
+    def _is_enough(self, record: _Record, error: ScillmError, *, siblings: int) -> bool:
+        fails = record.fails
+        allowed = self._allowed(error)
+        if allowed is not None:
+            return fails > allowed
+        total = len(record.results)
+        if siblings == 0:
+            return total >= MANY_REQUESTS and fails == total
+        status = error.status_code if isinstance(error, ProviderError) else None
+        if isinstance(error, RateLimitError) or status in AT_ONCE:
+            return True
+        return total >= FEW_REQUESTS and fails * 2 > total
+
+    def _allowed(self, error: ScillmError) -> int | None:
+        for cls in type(error).__mro__:
+            if cls.__name__ in self.rules.allowed_fails_by_error:
+                return self.rules.allowed_fails_by_error[cls.__name__]
+        return self.rules.allowed_fails
+
+    def _rest_for(self, error: ScillmError, cooldown_s: float | None) -> float:
+        if cooldown_s is not None:
+            return cooldown_s
+        announced = error.retry_after if isinstance(error, ProviderError) else None
+        return self.rules.default_s if announced is None else announced
+
+
+def may_cool(error: ScillmError) -> bool:
+    """Whether an error says something about the deployment: 429, 401, 402, 404, 408 and 5xx do."""
+    status = error.status_code if isinstance(error, ProviderError) else None
+    return status is not None and (status in (401, 402, 404, 408, 429) or status >= 500)

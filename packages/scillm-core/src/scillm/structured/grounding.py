@@ -1,0 +1,171 @@
+"""Whether a repaired value says what its text says: every bracket, key and value, in order.
+
+A repairer guesses. A guess stands only when it changed quotes, commas, comments, escapes and the
+spelling of true, false and null, and nothing that carries data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scillm.records import Json
+
+Kind: TypeAlias = Literal["bracket", "key", "value"]
+_CLOSING = {'"': '"', "'": "'", "`": "`", "“": "”", "\u2018": "\u2019"}
+_SKIP = re.compile(r"(?:\s|//[^\n]*|\#[^\n]*|/\*.*?\*/)+", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.+-])")
+_WORD = re.compile(r"[A-Za-z]+(?![\w.-])")
+_AFTER_KEY = re.compile(r"\s*:")
+_BARE_END = re.compile(r"\s*(?:[,:\]}]|//|#|/\*|\Z)")
+_NOT_A_STRING = re.compile(r"-?(?:undefined|NaN|nan|inf|Infinity)\Z")
+_BAD_ESCAPE = re.compile(r"\\(?:[^\"'\\/bfnrtu]|u(?![0-9a-fA-F]{4})|\Z)")
+WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
+
+
+class Ungrounded(Exception):  # noqa: N818 - a finding, not a failure of the program
+    """The value is not what the text says; `kind` and `reason` say how."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+def check_grounded(value: Json, source: str) -> None:
+    """Raise `Ungrounded` unless `source` spells out `value`, all of it and nothing else."""
+    bad = _BAD_ESCAPE.search(re.sub(r"\\\\", "__", source))
+    if bad:
+        raise Ungrounded("bad_escape", f"{bad.group()!r} is no JSON escape")
+    walker = _Walker(source)
+    for kind, token in _tokens(value):
+        if kind == "bracket":
+            walker.bracket(token)
+        else:
+            walker.scalar(kind, token)
+    walker.end()
+
+
+def _tokens(value: Json) -> Iterator[tuple[Kind, Json]]:
+    if isinstance(value, dict):
+        yield "bracket", "{"
+        for key, member in value.items():
+            yield "key", key
+            yield from _tokens(member)
+        yield "bracket", "}"
+    elif isinstance(value, list):
+        yield "bracket", "["
+        for item in value:
+            yield from _tokens(item)
+        yield "bracket", "]"
+    else:
+        yield "value", value
+
+
+class _Walker:
+    # Remembers how far the text is explained, and whether a comma may come next.
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.position = 0
+        self.may_have_comma = False
+
+    def bracket(self, wanted: str) -> None:
+        self._punctuation()
+        if self.source[self.position : self.position + 1] != wanted:
+            raise self._stray(f"no {wanted} stands there")
+        self.position += 1
+        self.may_have_comma = wanted in "]}"
+
+    def scalar(self, kind: Kind, wanted: Json) -> None:
+        self._punctuation()
+        quoted = self.source[self.position : self.position + 1] in tuple(_CLOSING)
+        end = self._quoted(wanted) if quoted else self._bare(wanted)
+        if end is None:
+            raise self._stray(f"{wanted!r:.60} is not what stands there")
+        if bool(_AFTER_KEY.match(self.source, end)) != (kind == "key"):
+            raise self._stray("a key and a value are mixed up")
+        self.position = end
+        self.may_have_comma = kind == "value"
+
+    def end(self) -> None:
+        self._punctuation()
+        if self.position < len(self.source):
+            raise self._stray("more stands there")
+
+    def _punctuation(self) -> None:
+        while True:
+            skipped = _SKIP.match(self.source, self.position)
+            here = self.source[self.position : self.position + 1]
+            if skipped:
+                self.position = skipped.end()
+            elif here == "," and self.may_have_comma:
+                self.may_have_comma = False
+                self.position += 1
+            elif here == ":":
+                self.position += 1
+            else:
+                return
+
+    def _quoted(self, wanted: Json) -> int | None:
+        if not isinstance(wanted, str):
+            return None
+        opening, start = self.source[self.position], self.position + 1
+        closing = _CLOSING[opening]
+        if "\\" not in wanted and self.source.startswith(wanted + closing, start):
+            end = start + len(wanted)
+            # A quote of the same kind next to punctuation may have been the end of the string.
+            torn = re.compile(rf"{closing}\s*[:,\[\]{{}}]|[:,\[\]{{}}]\s*{closing}")
+            return None if torn.search(self.source, start, end) else end + 1
+        body = _literal(self.source, start, closing)
+        if body is None or _unescaped(body) != wanted:
+            return None
+        return start + len(body) + 1
+
+    def _bare(self, wanted: Json) -> int | None:
+        start = self.position
+        if isinstance(wanted, str):
+            end = start + len(wanted)
+            fits = wanted and self.source.startswith(wanted, start)
+            known = not _NOT_A_STRING.match(wanted)
+            return end if fits and known and _BARE_END.match(self.source, end) else None
+        if wanted is None or isinstance(wanted, bool):
+            word = _WORD.match(self.source, start)
+            same = word and word.group() in WORDS and WORDS[word.group()] is wanted
+            return word.end() if word and same else None
+        digits = _NUMBER.match(self.source, start)
+        return digits.end() if digits and _reads_as(digits.group(), wanted) else None
+
+    def _stray(self, reason: str) -> Ungrounded:
+        here = self.source[self.position : self.position + 30]
+        return Ungrounded("dropped_members", f"at {here!r}, {reason}")
+
+
+def _literal(source: str, start: int, closing: str) -> str | None:
+    match = re.compile(rf"(?:[^\\{closing}]|\\.)*(?={closing})", re.DOTALL).match(source, start)
+    return match.group() if match else None
+
+
+def _unescaped(body: str) -> str | None:
+    plain = re.sub(r"\\(.)|\"", _plain_escape, body, flags=re.DOTALL)
+    try:
+        text: str = json.loads(f'"{plain}"', strict=False)
+    except ValueError:
+        return None
+    return text
+
+
+def _plain_escape(match: re.Match[str]) -> str:
+    if match.group(1) == "'":
+        return "'"
+    return match.group() if match.group(1) else '\\"'
+
+
+def _reads_as(digits: str, wanted: float) -> bool:
+    unsigned = digits.lstrip("+-")
+    if unsigned.isdecimal() != isinstance(wanted, int) or re.match(r"0[0-9]", unsigned):
+        return False
+    return (int(digits) if isinstance(wanted, int) else float(digits)) == wanted
