@@ -27,6 +27,7 @@ PURE = (
     "routing/arguments.py",
     "routing/deployment.py",
     "routing/choose.py",
+    "routing/deterministic.py",
     "routing/fallback.py",
     "routing/load.py",
     "routing/options.py",

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from scillm.models import Completion, CompletionChunk
     from scillm.plugins.registry import Registry
     from scillm.records import ChatRequest, Claim, Endpoint, Job, Limits, Outcome, Trial, Verdict
+    from scillm.routing.parallel import ParallelResult, RouterParallelRequest
     from scillm.routing.router import Router
     from scillm.routing.streams import AsyncCompletionStream, CompletionStream
     from scillm.runs.manifest import Manifest
@@ -66,6 +67,7 @@ _HOMES = {
         "Trial",
         "Verdict",
     ),
+    "scillm.routing.parallel": ("ParallelResult", "RouterParallelRequest"),
     "scillm.routing.router": ("Router",),
     "scillm.routing.streams": ("AsyncCompletionStream", "CompletionStream"),
     "scillm.runs.manifest": ("Manifest",),
@@ -101,6 +103,7 @@ __all__ = [
     "Manifest",
     "NotFoundError",
     "Outcome",
+    "ParallelResult",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "PluginConflictError",
@@ -112,6 +115,7 @@ __all__ = [
     "RateLimitError",
     "Registry",
     "Router",
+    "RouterParallelRequest",
     "RunStore",
     "SandboxError",
     "SchemaError",

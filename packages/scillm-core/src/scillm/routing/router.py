@@ -287,7 +287,7 @@ class Router:
         return await gather(
             requests,
             self._joined,
-            width=self._width(max_concurrency or concurrency),
+            width=self._width(concurrency if max_concurrency is None else max_concurrency),
             deterministic=self.deterministic,
             preserve_order=preserve_order,
             return_exceptions=return_exceptions,
@@ -296,7 +296,7 @@ class Router:
     def parallel_as_completed(
         self, requests: Sequence[Any], concurrency: int | None = None
     ) -> ResultStream:
-        """The results of `parallel_acompletions` in the order in which they finish (`async for`)."""
+        """The results of `parallel_acompletions` as they finish, for `async for`."""
         return ResultStream(
             requests,
             self._joined,
@@ -305,10 +305,12 @@ class Router:
         )
 
     async def _joined(self, request: Mapping[str, Any]) -> Completion:
-        if not request.get("stream"):
-            return await self.acompletion(**request)
         arguments = {name: value for name, value in request.items() if name != "stream"}
-        async with await self.acompletion(stream=True, **arguments) as stream:
+        if not request.get("stream"):
+            whole: Completion = await self.acompletion(**arguments)
+            return whole
+        stream: AsyncCompletionStream = await self.acompletion(stream=True, **arguments)
+        async with stream:
             async for _chunk in stream:
                 continue
             return stream.completion
