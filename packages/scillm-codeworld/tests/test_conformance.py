@@ -1,10 +1,10 @@
-"""The verifier keeps what the core's conformance suite asks of every verifier."""
+"""CodeWorld keeps what the core's conformance suites ask of every verifier and every plugin."""
 
 from __future__ import annotations
 
 import pytest
-from scillm.records import Claim
-from scillm.testing import VerifierConformance
+from scillm.records import Claim, Limits
+from scillm.testing import PluginConformance, VerifierConformance
 from scillm_codeworld.verifier import CodeVerifier
 
 CODE = "def solve(x): return x * x"
@@ -18,6 +18,10 @@ class TestCodeVerifier(VerifierConformance):
         return CodeVerifier()
 
     @pytest.fixture
+    def limits(self):
+        return Limits(time_s=2.0)
+
+    @pytest.fixture
     def true_claim(self):
         return Claim(id="true", statement={"code": CODE, "inputs": [3], "expected": [9]})
 
@@ -29,3 +33,11 @@ class TestCodeVerifier(VerifierConformance):
     def undecidable_claim(self):
         loop = "def solve(x):\n    while True: pass"
         return Claim(id="open", statement={"code": loop, "inputs": [3], "expected": [9]})
+
+
+class TestDistribution(PluginConformance):
+    """Installing the distribution promises what its metadata says."""
+
+    @pytest.fixture
+    def distribution(self):
+        return "scillm-codeworld"

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import lowlevel
 from scillm.batch.buckets import AsyncTokenBucket, TokenBucket
 from scillm.batch.checkpoint import JsonlCheckpoint
 from scillm.batch.progress import Progress, duration_text, left_s, rate_per_s
@@ -38,7 +39,7 @@ def answers(path: Path) -> dict[Any, Any]:
 
 
 async def upper(item: dict[str, Any]) -> str:
-    await anyio.sleep(0)
+    await lowlevel.checkpoint()
     return str(item["text"]).upper()
 
 
@@ -206,7 +207,7 @@ async def test_items_are_taken_only_as_workers_become_free(tmp_path: Path) -> No
 
     async def fn(item: dict[str, Any]) -> str:
         nonlocal finished
-        await anyio.sleep(0)
+        await lowlevel.checkpoint()
         if item["id"] == 100:
             raise BudgetExceededError("no money left")
         finished += 1
@@ -347,7 +348,7 @@ async def test_a_function_that_returns_an_awaitable_is_awaited(tmp_path: Path) -
 
 @pytest.mark.anyio
 async def test_a_bucket_really_paces_a_batch(tmp_path: Path) -> None:
-    """N items at rate r and capacity b take at least (N−b)/r: (12−2)/40 = 0.25 s."""
+    """N items at rate r and capacity b take at least (N-b)/r: (12-2)/40 = 0.25 s."""
     started = time.monotonic()
     await run_batch(items(12), "id", upper, tmp_path / "r", bucket=AsyncTokenBucket(40.0, 2))
 

@@ -386,8 +386,7 @@ def test_a_waiter_whose_loop_is_gone_does_not_block_the_others():
     async def hold():
         async with line.slot():
             entered.set()
-            while not go.is_set():
-                await anyio.sleep(0.005)  # noqa: ASYNC110 - the other loop cannot set an anyio.Event
+            await anyio.to_thread.run_sync(go.wait, 10)
 
     async def later():
         with anyio.fail_after(5):

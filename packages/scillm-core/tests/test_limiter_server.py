@@ -92,15 +92,15 @@ def test_sharing_a_limiter_of_the_right_rate_removes_nearly_all_refusals():
 
 
 def test_sharing_removes_most_refusals_even_when_no_rate_is_known():
-    """Beyond the first herd of 64, the learnt pace is refused a tenth as often as single tasks."""
+    """The first herd of 64 cannot be called back; after it, at most one call in ten is refused."""
     alone, together = Gatekeeper(rate=100.0, burst=20), Gatekeeper(rate=100.0, burst=20)
     shared = Limiter()
     serve(alone, line=Limiter, tasks=64, calls=300)
     serve(together, line=lambda: shared, tasks=64, calls=300)
-    print(alone.refused, together.refused)
 
     assert together.accepted == 300
     assert together.refused <= 64 + 30
+    assert together.refused < alone.refused / 2
 
 
 @pytest.mark.parametrize("room", [4, 8])
@@ -109,7 +109,6 @@ def test_200_calls_that_hit_one_refusal_send_a_handful_more(room):
     keeper = Gatekeeper(rate=1000.0, burst=20, pause_s=1.0)
     shared = Limiter(Rates(max_concurrency=room))
     serve(keeper, line=lambda: shared, tasks=200, calls=200)
-    print(keeper.refused, keeper.in_pause)
 
     assert keeper.accepted == 200
     assert keeper.in_pause <= (room - 1) * (keeper.refused - keeper.in_pause)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.resilience.limits import Rates
-from scillm.resilience.pace import LEAST_SHARE, RECOVER_S, Pace
+from scillm.resilience.pace import LEAST_SHARE, RECOVER_ANSWERS, RECOVER_S, Pace
 
 UNIX = 1_790_000_000.0
 
@@ -193,14 +193,16 @@ def test_without_a_configured_rate_the_first_refusal_teaches_one():
     assert pace.rate_per_s == pytest.approx(refused_at * 0.6, rel=0.05)
 
 
-def test_an_upstream_that_only_refuses_is_still_asked_once_a_second():
-    """A learnt pace has a floor, so nothing starves."""
-    pace, now = Pace(Rates()), 0.0
+@pytest.mark.parametrize(("rates", "least"), [(Rates(), 1.0), (Rates(rpm=480), 8 * LEAST_SHARE)])
+def test_an_upstream_that_only_refuses_is_still_asked(rates, least):
+    """A pace has a floor, so nothing starves."""
+    pace, now, paces = Pace(rates), 0.0, []
     for _ in range(20):
-        pace.after_limit(now, 1.0, started_at=now)
         now += 100.0
+        pace.after_limit(now, 1.0, started_at=now)
+        paces.append(pace.rate_per_s)
 
-    assert pace.rate_per_s == 1.0
+    assert min(paces) == paces[-1] == pytest.approx(least)
 
 
 def test_tokens_slow_down_and_recover_with_calls():

@@ -48,7 +48,9 @@ class UsageError(ScillmError):
 
 
 class PluginError(UsageError):
-    """A plugin cannot be used."""
+    """A plugin cannot be used. That is one deployment's trouble; another may still answer."""
+
+    try_elsewhere = True
 
 
 class PluginNotFoundError(PluginError):
@@ -101,6 +103,10 @@ class BudgetExceededError(UsageError):
 
 class StoredRunError(UsageError):
     """A stored run is missing, ambiguous or damaged."""
+
+
+class CassetteError(UsageError):
+    """A cassette is damaged, or does not hold the request that was made."""
 
 
 # -- an upstream answered badly, or not at all -------------------------------------------------

@@ -80,7 +80,9 @@ class Batch:
         self._source = iter(enumerate(items))
         self._id_key = id_key
         self._fn = cast("Callable[[Any], Any]", fn)
-        self._is_async = inspect.iscoroutinefunction(fn)
+        self._is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+            getattr(fn, "__call__", None)  # noqa: B004 - an object whose call is a coroutine
+        )
         self._ledger = ledger
         self._rules = rules
         self._seen: set[str] = set()
@@ -193,7 +195,12 @@ class Batch:
     async def _ask(self, item: Any) -> Any:
         if self._is_async:
             return await self._fn(item)
-        out = await to_thread.run_sync(self._fn, item, limiter=self._threads)
+
+        def called() -> list[Any]:
+            # Inside a list, because trio refuses to bring a bare coroutine out of a thread.
+            return [self._fn(item)]
+
+        (out,) = await to_thread.run_sync(called, limiter=self._threads)
         return await out if inspect.isawaitable(out) else out
 
     # -- telling and stopping ------------------------------------------------------------------

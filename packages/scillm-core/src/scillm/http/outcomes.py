@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from collections.abc import Mapping
 
 from scillm.errors import APIConnectionError, APITimeoutError, MalformedReplyError, UsageError

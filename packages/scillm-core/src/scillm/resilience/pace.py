@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 RECOVER_S = 10.0
 """Seconds of success under load in which a pace climbs from nothing to where it was refused."""
+RECOVER_ANSWERS = 50
+"""So many answers do it too: a fast upstream that refuses one call in fifty is not slow."""
 LEAST_SHARE = 0.05
 """A configured rate is never lowered below this part of itself."""
 LEAST_LEARNT_PER_S = 1.0
-"""The slowest pace assumed for an upstream that refuses without any rate being configured."""
+"""The slowest pace for an upstream that refuses without any rate being configured."""
 MOST_PER_S = 10_000.0
 """A learnt pace above this is no limit any more."""
 MIN_REST_S = 0.5
@@ -46,7 +48,8 @@ class Pace:
     After a refusal nothing starts until the rest ends, and then calls start one by one at half the
     pace, which grows again by equal steps with success under load. Where no rate is configured, the
     first refusal sets one: the rate of success seen so far; it doubles each second until the next
-    refusal, and from then on behaves as above.
+    refusal, and from then on behaves as above. An upstream that refuses at random, whatever the pace,
+    is slowed down to the floor: give it rates with `adaptive=False`, so that only rests hold.
     """
 
     def __init__(self, rates: Rates) -> None:
@@ -156,7 +159,7 @@ class Pace:
         if self._peak is None:
             share = self.share * (1.0 + gained)
         else:
-            share = self.share + self._peak * gained / RECOVER_S
+            share = self.share + self._peak * max(gained / RECOVER_S, 1.0 / RECOVER_ANSWERS)
         self._set_share(now, share)
 
     def after_headers(self, now: float, headers: Mapping[str, str], *, unix_now: float) -> None:
@@ -205,11 +208,10 @@ class Pace:
         self.requests = Bucket(rate=seen, burst=1.0)
 
     def _set_share(self, now: float, share: float) -> None:
+        least, most = LEAST_SHARE, 1.0
         if self._learnt:
             base = self._base["requests"]
-            least, most = min(1.0, LEAST_LEARNT_PER_S / base), max(1.0, MOST_PER_S / base)
-        else:
-            least, most = LEAST_SHARE, 1.0
+            least, most = LEAST_LEARNT_PER_S / base, max(1.0, MOST_PER_S / base)
         self.share = min(max(share, least), most)
         shares = (
             (self.requests, "requests", self.share),

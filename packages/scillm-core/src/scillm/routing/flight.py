@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
-from scillm.errors import PluginError, ProviderError, RateLimitError, ScillmError
+from scillm.errors import ProviderError, RateLimitError, ScillmError
 from scillm.events import (
     AttemptFailed,
     AttemptStarted,
@@ -94,7 +94,7 @@ class Flight:
             try:
                 return leg, await self._attempt(legs, leg, ask)
             except ScillmError as error:
-                if not (error.try_elsewhere or isinstance(error, PluginError)):
+                if not error.try_elsewhere:
                     raise
                 last = error
                 tried.add(leg.key)
