@@ -11,9 +11,15 @@ from pathlib import Path
 
 CORE = "packages/scillm-core/src/scillm"
 PURE = (
+    "batch/entries.py",
+    "batch/openai_files.py",
+    "batch/progress.py",
     "errors.py",
     "events.py",
+    "http/decoding.py",
     "http/folding.py",
+    "http/outcomes.py",
+    "http/proxies.py",
     "http/sse.py",
     "models.py",
     "plugins/groups.py",
@@ -35,6 +41,8 @@ PURE = (
     "routing/stamps.py",
     "routing/target.py",
     "runs/canonical.py",
+    "runs/cassette_rows.py",
+    "runs/chain.py",
     "runs/manifest.py",
     "search/sweep.py",
     "structured/candidates.py",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +389,48 @@ def test_the_synchronous_form_raises_bare(tmp_path: Path) -> None:
 
     with pytest.raises(BudgetExceededError):
         run_batch_sync(items(3), "id", fn, tmp_path / "r", stop_on=(BudgetExceededError,))
+
+
+SCRIPT = """
+import sys
+import anyio
+from scillm.batch.runner import run_batch_sync
+
+async def fn(item):
+    print("asked", flush=True)
+    await anyio.sleep(item["seconds"])
+
+run_batch_sync([{"id": 1, "seconds": float(sys.argv[2])}, {"id": 2}], "id", fn, sys.argv[1],
+               max_concurrency=1)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "interrupts", "kept"), [(1.0, 1, [1]), (60.0, 2, [])])
+def test_ctrl_c_in_the_synchronous_form(
+    tmp_path: Path, seconds: float, interrupts: int, kept: list[int]
+) -> None:
+    """One Ctrl-C finishes what is in flight, a second one cuts it off at once; both keep order."""
+    path = tmp_path / "r"
+    path.touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path), str(seconds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        for _ in range(interrupts):
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+        out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (-signal.SIGINT, "")
+    assert "KeyboardInterrupt" in err
+    assert "Run it again with the same checkpoint" in err
+    assert sorted(answers(path)) == kept
+    assert not path.with_name("r.journal.lock").exists()
 
 
 def test_rate_and_rest() -> None:

@@ -171,7 +171,7 @@ def test_an_error_that_every_request_would_meet_stops_the_batch(
     paths = write_input(here, numbered(40))
     with FaultyServer(api_key=KEY) as server:
         wrong = run(here, paths, server, "--concurrency", "2")
-        missing = run(here, paths, server, "-m", "absent/m")
+        missing = here.run("batch", "run", *map(str, paths), "-m", "absent/m")
         seen = len(server.requests)
         right = here.run(*run_args(paths, server, "--api-key-env", "MY_KEY"), env={"MY_KEY": KEY})
 
@@ -220,7 +220,7 @@ def test_wrong_paths_are_wrong_usage(here: Installation, faulty_server: FaultySe
 
 
 def test_an_output_that_exists_is_whole(here: Installation, faulty_server: FaultyServer) -> None:
-    """While a request has neither answer nor stated failure there is no OUT, not even an old one."""
+    """While a request has neither answer nor failure there is no OUT, not even an old one."""
     paths = write_input(here, numbered(2))
     run(here, paths, faulty_server)
     paths = write_input(here, numbered(3))
@@ -272,11 +272,13 @@ def test_a_second_ctrl_c_ends_at_once(here: Installation, faulty_server: FaultyS
         assert process.stderr is not None
         assert "finishing 2 in flight" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        out, err = process.communicate(timeout=10)
     faulty_server.route(CHAT_PATH, answer)
     done = run(here, paths, faulty_server)
 
     assert process.returncode == 130
+    assert "To go on: scillm batch run" in out
+    assert "Traceback" not in err
     assert done.code == 0
     assert len(output_of(paths[1])) == 9
 

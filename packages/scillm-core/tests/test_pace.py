@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.resilience.limits import Rates
-from scillm.resilience.pace import LEAST_SHARE, RECOVER_ANSWERS, RECOVER_S, Pace
+from scillm.resilience.pace import LEAST_SHARE, RECOVER_S, Pace
 
 UNIX = 1_790_000_000.0
 
@@ -143,11 +143,11 @@ def succeed(pace, now, seconds):
 
 
 def test_success_under_load_brings_the_configured_rate_back():
-    """Half the pace is regained in half of RECOVER_S, and no more than the whole ever."""
+    """Steadily, within RECOVER_S, and never beyond the configured rate."""
     pace = Pace(Rates(rpm=600, burst=1))
     pace.after_limit(0.0, 1.0, started_at=-1.0)
     now = succeed(pace, 1.0, RECOVER_S / 4)
-    assert 0.65 < pace.share < 0.8
+    assert 0.7 < pace.share < 0.9
     succeed(pace, now, RECOVER_S / 2)
 
     assert pace.share == 1.0
@@ -189,8 +189,8 @@ def test_without_a_configured_rate_the_first_refusal_teaches_one():
     pace.after_limit(now, 1.0, started_at=now)
 
     assert pace.rate_per_s == pytest.approx(refused_at / 2)
-    now = succeed(pace, now + 1.0, 1.0)
-    assert pace.rate_per_s == pytest.approx(refused_at * 0.6, rel=0.05)
+    succeed(pace, now + 1.0, 0.1)
+    assert refused_at * 0.55 < pace.rate_per_s < refused_at
 
 
 @pytest.mark.parametrize(("rates", "least"), [(Rates(), 1.0), (Rates(rpm=480), 8 * LEAST_SHARE)])

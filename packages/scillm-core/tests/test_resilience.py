@@ -11,7 +11,7 @@ import anyio
 import pytest
 import scillm
 from scillm import errors
-from support.faulty import CHAT_PATH, FaultyServer, Json, Sse, Stall, event
+from support.faulty import CHAT_PATH, FaultyServer, Gate, Json, Sse, Stall, event
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 FAST = {"retry_enabled": True, "retry_base_s": 0.01, "retry_max_s": 0.05}
@@ -404,6 +404,8 @@ def test_latency_based_routing_goes_to_the_fast_one(two):
 
 def test_a_stream_counts_as_in_flight_until_it_is_closed(faulty_server):
     """least-busy sees open streams."""
+    first = event({"choices": [{"index": 0, "delta": {"content": "a"}}]})
+    faulty_server.route(CHAT_PATH, Sse([first, Gate()]))
     with scillm.Router([row(faulty_server)], routing_strategy="least-busy") as router:
         stream = router.completion("g", MESSAGES, stream=True)
         busy_now = list(router._board.load.in_flight)

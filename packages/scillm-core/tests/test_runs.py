@@ -97,6 +97,29 @@ def test_an_id_can_be_shortened_while_it_is_unambiguous(tmp_path):
         store.load("zzz")
 
 
+@pytest.mark.parametrize("value", [math.nan, {1, 2}])
+def test_a_run_that_is_no_json_leaves_nothing_behind(tmp_path, value):
+    """A failed save is an error and not an empty folder."""
+    _, manifest = recorded(tmp_path)
+    store = RunStore(tmp_path / "other")
+
+    with pytest.raises((ValueError, TypeError)):
+        store.save(evolve(manifest, results=[{"value": value}]))
+
+    assert store.ids() == []
+    assert not store.root.exists()
+
+
+def test_any_text_can_be_kept(tmp_path):
+    """A lone surrogate in a program's output does not lose the run."""
+    store, manifest = recorded(tmp_path)
+    odd = evolve(manifest, run_id="odd", results=[{"text": "\udc80 ü"}])
+
+    store.save(odd)
+
+    assert store.load("odd").results == [{"text": "\udc80 ü"}]
+
+
 def test_a_taken_id_is_never_overwritten(tmp_path):
     """A run that is kept stays as it is."""
     store, manifest = recorded(tmp_path)

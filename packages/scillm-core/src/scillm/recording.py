@@ -59,8 +59,10 @@ def record(path: str | Path, *, overwrite: bool = False, **router: Any) -> Sessi
     """
 
     def opened() -> tuple[Router, Callable[[], None]]:
-        given = router.get("transport")
-        inner = given or make_transport(router.get("settings") or load())
+        inner = router.get("transport")
+        if inner is None:
+            settings = router.get("settings")
+            inner = make_transport(load() if settings is None else settings)
         transport = RecordingTransport(inner, path, overwrite=overwrite)
         return Router(**{**router, "transport": transport}), transport.finish
 

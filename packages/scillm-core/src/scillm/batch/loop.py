@@ -104,6 +104,11 @@ class Batch:
             raise self._fatal
         return self.progress
 
+    def abandon(self) -> None:
+        """Do not wait for what is in flight; it is asked again by a later run."""
+        for scope in self._flying:
+            scope.cancel()
+
     # -- taking --------------------------------------------------------------------------------
 
     async def _next(self) -> tuple[str, Any] | None:

@@ -24,6 +24,9 @@ Item = TypeVar("Item")
 
 log = logging.getLogger("scillm.batch")
 
+ABANDONED_S = 5.0
+"""How long calls that are cut off may take to notice."""
+
 
 async def run_batch(
     items: Iterable[Item],
@@ -50,17 +53,30 @@ async def run_batch(
     which then runs in threads. `max_concurrency` is 16 unless given. A cancelled run gives what is
     in flight `grace_s` seconds to end. `on_progress` is called on the event loop.
     """
-    rules = Rules(
-        width=DEFAULT_CONCURRENCY if max_concurrency is None else max_concurrency,
+    rules = _rules(
         bucket=bucket,
+        max_concurrency=max_concurrency,
         retry_failed=retry_failed,
         stop_on=stop_on,
         grace_s=grace_s,
         on_progress=on_progress,
     )
+    return await _run(items, id_key, fn, checkpoint_path, rules=rules, begun=lambda _: None)
+
+
+async def _run(
+    items: Iterable[Item],
+    id_key: str,
+    fn: Callable[[Item], Awaitable[Json] | Json],
+    checkpoint_path: str | Path,
+    *,
+    rules: Rules,
+    begun: Callable[[Batch], None],
+) -> Path:
     with JsonlCheckpoint(checkpoint_path, id_key) as checkpoint:
         ledger = await to_thread.run_sync(checkpoint.ledger)
         batch = Batch(items, id_key=id_key, fn=fn, ledger=ledger, rules=rules)
+        begun(batch)
         try:
             await batch.run()
         except BaseException:
@@ -75,24 +91,56 @@ def run_batch_sync(
     id_key: str,
     fn: Callable[[Item], Awaitable[Json] | Json],
     checkpoint_path: str | Path,
-    **options: Any,
+    *,
+    bucket: TokenBucket | Waits | None = None,
+    max_concurrency: int | None = None,
+    retry_failed: bool = True,
+    stop_on: tuple[type[Exception], ...] = (),
+    grace_s: float = GRACE_S,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
-    """The synchronous form of `run_batch`; Ctrl-C finishes what is in flight, a second does not."""
+    """The synchronous form of `run_batch`, run on the background loop.
+
+    Ctrl-C finishes what is in flight, a second one cuts it off.
+    """
+    rules = _rules(
+        bucket=bucket,
+        max_concurrency=max_concurrency,
+        retry_failed=retry_failed,
+        stop_on=stop_on,
+        grace_s=grace_s,
+        on_progress=on_progress,
+    )
     ended = threading.Event()
+    batches: list[Batch] = []
 
     async def run() -> Path:
         try:
-            return await run_batch(items, id_key, fn, checkpoint_path, **options)
+            return await _run(items, id_key, fn, checkpoint_path, rules=rules, begun=batches.append)
         finally:
             ended.set()
+
+    async def abandon() -> None:
+        for batch in batches:
+            batch.abandon()
 
     future = portal.start(run)
     try:
         return future.result()
     except BaseException:
         future.cancel()
-        ended.wait()
+        try:
+            ended.wait()
+        except KeyboardInterrupt:
+            portal.start(abandon)
+            ended.wait(ABANDONED_S)
+            raise
         raise
+
+
+def _rules(*, max_concurrency: int | None, **others: Any) -> Rules:
+    width = DEFAULT_CONCURRENCY if max_concurrency is None else max_concurrency
+    return Rules(width=width, **others)
 
 
 def _say_stopped(progress: Progress, path: Path) -> None:

@@ -208,11 +208,13 @@ async def _ask_all(
 
         batch = Batch(items, id_key="custom_id", fn=ask, ledger=ledger, rules=rules)
         async with anyio.create_task_group() as group:
-            group.start_soon(_stop_on_signal, group.cancel_scope, stopped_by.append)
-            try:
-                await batch.run()
-            except ScillmError as stopper:
-                error = stopper
+            running = anyio.CancelScope()
+            group.start_soon(_stop_on_signal, running, batch, stopped_by.append)
+            with running:
+                try:
+                    await batch.run()
+                except ScillmError as stopper:
+                    error = stopper
             group.cancel_scope.cancel()
     return batch.progress, stopped_by[0] if stopped_by else None, error
 
@@ -221,12 +223,17 @@ OURS = ("model", "messages", "stream")
 """Fields of a body that are not passed on as they are; `stream` can only be off."""
 
 
-async def _stop_on_signal(scope: anyio.CancelScope, tell: Callable[[int], None]) -> None:
-    """Cancel at the first signal. The receiver is left then: a second signal ends the process."""
+async def _stop_on_signal(
+    running: anyio.CancelScope, batch: Batch, tell: Callable[[int], None]
+) -> None:
+    """A first signal lets what is in flight end, a second does not, a third ends the process."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             tell(int(number))
-            scope.cancel()
+            if running.cancel_called:
+                batch.abandon()
+                return
+            running.cancel()
 
 
 def output_lines(custom_ids: Mapping[str, str], ledger: Ledger) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping
 
 GZIP_BITS = 16 + zlib.MAX_WBITS
+HEADER_BYTES = 2
 
 
 class Undecodable(ValueError):  # noqa: N818 - a verdict on the body; the transport names the error
@@ -41,27 +42,23 @@ class Deflate:
     """Decodes `deflate`, which some servers send without its zlib header. Remembers the state."""
 
     def __init__(self) -> None:
-        self._stream = zlib.decompressobj()
-        self._first = True
-        self._begun = False
+        self._head = b""
+        self._stream: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """What `data` adds to the body."""
-        if not data:
-            return b""
-        self._begun = True
-        first, self._first = self._first, False
-        try:
-            return _inflated(self._stream, data)
-        except Undecodable:
-            if not first:
-                raise
-        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        """What `data` adds to the body; the two bytes of a header are waited for."""
+        if self._stream is None:
+            self._head += data
+            if len(self._head) < HEADER_BYTES:
+                return b""
+            bits = zlib.MAX_WBITS if _is_zlib_header(self._head) else -zlib.MAX_WBITS
+            self._stream = zlib.decompressobj(bits)
+            data = self._head
         return _inflated(self._stream, data)
 
     def finish(self) -> bytes:
         """Nothing; `Undecodable` when the data is not whole."""
-        if self._begun and not self._stream.eof:
+        if self._head and (self._stream is None or not self._stream.eof):
             raise Undecodable("the deflate data ends too early")
         return b""
 
@@ -110,3 +107,8 @@ def _inflated(stream: zlib._Decompress, data: bytes) -> bytes:
         return stream.decompress(data)
     except zlib.error as error:
         raise Undecodable(str(error)) from error
+
+
+def _is_zlib_header(data: bytes) -> bool:
+    # RFC 1950, section 2.2: method 8, a window of at most 32 KiB, and a check digit.
+    return data[0] & 0x0F == 8 and data[0] >> 4 <= 7 and int.from_bytes(data[:2], "big") % 31 == 0

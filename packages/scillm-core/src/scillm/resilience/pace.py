@@ -48,8 +48,8 @@ class Pace:
     After a refusal nothing starts until the rest ends, and then calls start one by one at half the
     pace, which grows again by equal steps with success under load. Where no rate is configured, the
     first refusal sets one: the rate of success seen so far; it doubles each second until the next
-    refusal, and from then on behaves as above. An upstream that refuses at random, whatever the pace,
-    is slowed down to the floor: give it rates with `adaptive=False`, so that only rests hold.
+    refusal, and from then on behaves as above. An upstream that refuses at random, whatever the
+    pace, is slowed to the floor: give it rates with `adaptive=False`, so that only rests hold.
     """
 
     def __init__(self, rates: Rates) -> None:

@@ -34,6 +34,8 @@ class RunStore:
 
     def save(self, manifest: Manifest) -> Path:
         """Write `manifest` and return its path; `StoredRunError` if its id is taken."""
+        # Written as ASCII, since a program's output may hold lone surrogates, which have no UTF-8.
+        text = json.dumps(manifest.to_dict(), indent=1, allow_nan=False)
         folder = self.root / manifest.run_id
         try:
             folder.mkdir(parents=True)
@@ -41,8 +43,7 @@ class RunStore:
             raise StoredRunError(f"The run {manifest.run_id} is already in {self.root}.") from None
         path = folder / NAME
         partial = folder / f"{NAME}.partial"
-        text = json.dumps(manifest.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding="ascii") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())

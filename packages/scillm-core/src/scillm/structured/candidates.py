@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from scillm.structured.strictjson import WHITE, document_at, refusal, whole_document
+from scillm.structured.strictjson import MAX_DEPTH, WHITE, document_at, refusal, too_deep, whole_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +127,8 @@ def _extent(text: str, start: int) -> tuple[int, bool]:
         mark = match.group()
         if mark in "[{":
             depth += 1
+            if depth > MAX_DEPTH:
+                raise too_deep(text[start:])
         elif mark in "]}":
             depth -= 1
             if depth == 0:

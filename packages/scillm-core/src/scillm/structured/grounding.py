@@ -24,6 +24,11 @@ _AFTER_KEY = re.compile(r"\s*:")
 _BARE_END = re.compile(r"\s*(?:[,:\]}]|//|#|/\*|\Z)")
 _NOT_A_STRING = re.compile(r"-?(?:undefined|NaN|nan|inf|Infinity)\Z")
 _BAD_ESCAPE = re.compile(r"\\(?:[^\"'\\/bfnrtu]|u(?![0-9a-fA-F]{4})|\Z)")
+# A quote that stands where a string may neither begin nor end.
+_MISPLACED = re.compile(r"""(?<![\s{\[,:])["'](?!\s*[,:\]}])|["'](?=\s*[{\[])""")
+MOST_REPAIR_CHARS = 200_000
+MOST_REPAIR_WORK = 20_000_000
+"""json-repair looks through the rest of the text for every misplaced quote; this is about 1 s."""
 WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
 
 
@@ -48,6 +53,15 @@ def check_grounded(value: Json, source: str) -> None:
         else:
             walker.scalar(kind, token)
     walker.end()
+
+
+def check_repairable(source: str) -> None:
+    """Raise `Ungrounded` for a text that would keep a repairer busy for seconds or more."""
+    misplaced = sum(1 for _ in _MISPLACED.finditer(source))
+    if len(source) > MOST_REPAIR_CHARS or misplaced * len(source) > MOST_REPAIR_WORK:
+        raise Ungrounded(
+            "too_large", f"it has {len(source):,} characters and {misplaced:,} misplaced quotes"
+        )
 
 
 def _tokens(value: Json) -> Iterator[tuple[Kind, Json]]:

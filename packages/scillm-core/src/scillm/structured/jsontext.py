@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from scillm.errors import JsonTextError, UsageError
 from scillm.structured.candidates import Candidate, Found, find
-from scillm.structured.grounding import Ungrounded, check_grounded
+from scillm.structured.grounding import Ungrounded, check_grounded, check_repairable
 from scillm.structured.repair import guess
 from scillm.structured.strictjson import (
     MAX_CHARS,
@@ -196,18 +196,19 @@ def _mended(text: str, chosen: Candidate, *, allow_truncated: bool, repair: bool
             log=(f"the text ends inside its document; cut off after character {end}",),
             source_span=(chosen.start, end),
         )
+    if not chosen.closed:
+        raise refusal("truncated", "The JSON document is broken, and its end is missing.", part)
     if not repair:
         raise refusal("broken", "The JSON is broken, and repair was not asked for.", part)
-    value, log = guess(part)
-    if nested_deeper(value, part):
-        raise too_deep(part)
     try:
+        check_repairable(part)
+        value, log = guess(part)
+        if nested_deeper(value, part):
+            raise too_deep(part)
         check_grounded(value, part)
     except Ungrounded as finding:
         raise refusal(
-            finding.kind,
-            f"The JSON is broken, and repairing it would guess: {finding.reason}.",
-            part,
+            finding.kind, f"The JSON is broken, and repairing it would guess: {finding.reason}.", part
         ) from None
     return JsonText(
         value=value,
