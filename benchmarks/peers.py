@@ -11,12 +11,16 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 import httpx
 import openai
 import scillm
+from scillm.http.aiohttp_transport import AiohttpTransport
+
+if TYPE_CHECKING:
+    from scillm.protocols import Transport
 
 MESSAGES: list[Any] = [{"role": "user", "content": "What is six times seven?"}]
 BODY = {"model": "bench", "messages": MESSAGES}
@@ -135,8 +139,22 @@ async def scillm_acompletion(base: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def scillm_router(base: str) -> AsyncIterator[Opened]:
     """A `scillm.Router` with one deployment."""
+    async with _routed(base, None) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def scillm_router_aiohttp(base: str) -> AsyncIterator[Opened]:
+    """The same on the aiohttp transport."""
+    async with _routed(base, AiohttpTransport()) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _routed(base: str, transport: Transport | None) -> AsyncIterator[Opened]:
     params = {"model": "openai/bench", "api_base": base, "api_key": KEY, "timeout": TIMEOUT_S}
-    router = scillm.Router(model_list=[{"model_name": "bench", "litellm_params": params}])
+    rows = [{"model_name": "bench", "litellm_params": params}]
+    router = scillm.Router(model_list=rows, transport=transport)
 
     async def ask() -> str:
         reply = await router.acompletion(model="bench", messages=MESSAGES)
@@ -221,6 +239,7 @@ ASYNC: dict[str, Opener] = {
     "openai": openai_client,
     "scillm.acompletion": scillm_acompletion,
     "scillm.Router": scillm_router,
+    "scillm.Router, aiohttp": scillm_router_aiohttp,
 }
 FLOOR = "asyncio floor (bytes only)"
 SYNC: dict[str, OpenerNow] = {

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-CLIENTS = {"raw httpx", "raw aiohttp", "openai", "scillm.acompletion", "scillm.Router"}
+CLIENTS = {
+    "raw httpx",
+    "raw aiohttp",
+    "openai",
+    "scillm.acompletion",
+    "scillm.Router",
+    "scillm.Router, aiohttp",
+}
 SYNC = {"raw httpx.Client", "openai (sync)", "scillm.completion (sync)"}
 IMPORTS = {
     "import scillm",

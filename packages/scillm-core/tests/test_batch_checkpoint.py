@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.batch.checkpoint import JsonlCheckpoint
-from scillm.batch.entries import Failure, failure_entry, failure_of, text_id
+from scillm.batch.entries import (
+    Failure,
+    Index,
+    failure_entry,
+    failure_of,
+    start_entry,
+    text_id,
+)
 from scillm.batch.ledger import Ledger
 from scillm.batch.view import View
 from scillm.errors import RateLimitError, UsageError
@@ -158,6 +165,18 @@ def test_a_file_of_the_earlier_scillm_is_taken_over(
     assert JsonlCheckpoint(path).processed_ids() == {"a", "2", "d"}
 
 
+@pytest.mark.parametrize("text", ["my notes\n", '{"key": "a"}\n'])
+def test_a_file_without_one_id_is_refused_untouched(tmp_path: Path, text: str) -> None:
+    """Somebody's notes, or a wrong `id_key`, do not make a checkpoint that forgets everything."""
+    path = tmp_path / "notes"
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match="Name another file, or the right id_key"):
+        JsonlCheckpoint(path).append({"id": "a"})
+    assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_sound_earlier_file_is_taken_over_silently(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -211,6 +230,14 @@ def test_two_answers_for_one_id_at_once_are_refused(tmp_path: Path) -> None:
 def test_ids_are_texts(value: int | str) -> None:
     """1 and "1" are one id."""
     assert text_id(value) == str(value)
+
+
+def test_the_start_of_a_run_is_noted() -> None:
+    """What a caller says about a run can be read back."""
+    index = Index()
+    index.note(start_entry({"model": "m"}, at=1.0), 0)
+
+    assert [start["about"] for start in index.starts] == [{"model": "m"}]
 
 
 def test_a_failure_without_an_id_needs_its_place() -> None:

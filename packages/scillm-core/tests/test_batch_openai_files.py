@@ -46,6 +46,8 @@ def test_a_request_is_read_as_it_is() -> None:
     [
         (b"not json\n", "line 4: is not JSON"),
         (b"\xff\n", "line 4: is not JSON"),
+        (line(body={**BODY, "seed": float("nan")}), "line 4: is not JSON (NaN is no JSON"),
+        (b"[" * 100_000, "line 4: is not JSON"),
         (b"[]\n", "line 4: must be an object, but is list"),
         (line(more=1), "line 4: has 'more'; known are custom_id"),
         (line(custom_id=...), "line 4: custom_id must be a text, but is None"),

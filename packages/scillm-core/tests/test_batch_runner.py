@@ -24,6 +24,9 @@ from scillm.batch.runner import run_batch, run_batch_sync
 from scillm.errors import BudgetExceededError, RateLimitError, UsageError
 from scillm.models import ChatMessage, Choice, Completion
 from scillm.runs.chain import JournalLockedError
+from support.behaviours import Stall
+from support.faulty import CHAT_PATH, FaultyServer
+from support.strict_chat import answer
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -136,14 +139,18 @@ async def test_an_answer_that_is_not_json_is_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
 
     async def odd(item: dict[str, Any]) -> object:
-        return {1, 2} if item["id"] == 1 else float("nan") if item["id"] == 2 else "fine"
+        deep: list[Any] = []
+        for _ in range(300):
+            deep = [deep]
+        return {1: {1, 2}, 2: float("nan"), 4: deep}.get(item["id"], "fine")
 
-    await run_batch(items(4), "id", odd, path)
+    await run_batch(items(5), "id", odd, path)
 
     assert sorted(answers(path)) == [0, 3]
     assert {f.id: f.type for f in JsonlCheckpoint(path).failures()} == {
         "1": "TypeError",
         "2": "ValueError",
+        "4": "ValueError",
     }
 
 
@@ -191,7 +198,7 @@ async def test_an_id_that_comes_twice_is_asked_once_and_counted(
 
     assert sorted(asked.ids) == [0, 1, 2, 3, 4]
     assert sorted(answers(path)) == [0, 1, 2, 3, 4]
-    assert told[-1].duplicates == 4
+    assert (told[-1].duplicates, told[-1].done) == (4, 5)
     assert "4 items were not asked because their id came before" in caplog.text
 
 
@@ -431,6 +438,42 @@ def test_ctrl_c_in_the_synchronous_form(
     assert "Run it again with the same checkpoint" in err
     assert sorted(answers(path)) == kept
     assert not path.with_name("r.journal.lock").exists()
+
+
+KILLED = """
+import sys
+import scillm
+from scillm.batch.runner import run_batch_sync
+
+async def ask(item):
+    messages = [{"role": "user", "content": item["text"]}]
+    answer = await router.acompletion("m", messages, api_base=sys.argv[2])
+    return answer.text
+
+router = scillm.Router()
+items = ({"id": n, "text": f"say {n}"} for n in range(200))
+run_batch_sync(items, "id", ask, sys.argv[1], max_concurrency=8)
+"""
+
+
+def test_a_killed_run_batch_loses_and_doubles_nothing(
+    tmp_path: Path, faulty_server: FaultyServer
+) -> None:
+    """Killed five times with SIGKILL while it works, run_batch ends with one line per id, the
+    right answer in it, and at most the items in flight asked again per kill."""
+    path = tmp_path / "r.jsonl"
+    command = [sys.executable, "-c", KILLED, str(path), faulty_server.base_url]
+    faulty_server.route(CHAT_PATH, lambda seen: Stall(0.01, answer(seen)))
+    for kill in range(5):
+        with subprocess.Popen(command) as process:
+            until = len(faulty_server.requests) + 17 + 3 * kill
+            faulty_server.wait_until(lambda until=until: len(faulty_server.requests) >= until, 30)
+            process.send_signal(signal.SIGKILL)
+    last = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert last.returncode == 0, last.stderr
+    assert answers(path) == {n: f"echo:say {n}" for n in range(200)}
+    assert len(faulty_server.requests) <= 200 + 5 * 8
 
 
 def test_rate_and_rest() -> None:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.behaviours import Behaviour, Stall
+from support.behaviours import Behaviour, Json, Stall
 from support.faulty import CHAT_PATH, FaultyServer, RefuseAfterAccept, Request, error_reply
 from support.scillm_process import Done, Installation
 from support.strict_chat import answer
@@ -142,7 +142,7 @@ def test_failures_are_stated_and_tried_again_on_demand(
     paths = write_input(here, numbered(4))
     faulty_server.route(CHAT_PATH, failing("r1", status=400))
     faulty_server.queue(CHAT_PATH, RefuseAfterAccept())
-    first = run(here, paths, faulty_server, "--concurrency", "1")
+    first = run(here, paths, faulty_server, "--concurrency", "1", "--no-retry")
     rows = output_of(paths[1])
     faulty_server.route(CHAT_PATH, answer)
     before = len(faulty_server.requests)
@@ -153,7 +153,7 @@ def test_failures_are_stated_and_tried_again_on_demand(
     assert first.code == kept.code == 1
     assert first.out.startswith("2 of 4 answered, 2 failed: ")
     assert f"To try them again: scillm batch run {paths[0]} {paths[1]} --api-base" in first.out
-    assert first.out.endswith("--retry-failed\n")
+    assert first.out.endswith("--no-retry --retry-failed\n")
     assert (rows[0]["response"], rows[0]["error"]["code"]) == (None, "APIConnectionError")
     assert rows[1]["response"]["status_code"] == 400
     assert rows[1]["response"]["body"]["error"]["message"] == "not now"
@@ -162,6 +162,17 @@ def test_failures_are_stated_and_tried_again_on_demand(
     assert last.code == 0
     assert sorted(asked(faulty_server)[before:]) == ["r0", "r1"]
     assert [text_of(row) for row in output_of(paths[1])] == [f"echo:say r{n}" for n in range(4)]
+
+
+def test_a_busy_server_is_asked_again(here: Installation, faulty_server: FaultyServer) -> None:
+    """Without being told, a batch waits as long as a 429 says and gives no request up."""
+    paths = write_input(here, numbered(6))
+    busy = Json({"error": {"message": "slow down"}}, 429, {"retry-after": "1"})
+    faulty_server.queue(CHAT_PATH, busy, busy, busy)
+    done = run(here, paths, faulty_server, "--concurrency", "3")
+
+    assert (done.code, done.out) == (0, f"6 of 6 answered, 0 failed: {paths[1]}\n")
+    assert 9 <= len(faulty_server.requests) <= 12
 
 
 def test_an_error_that_every_request_would_meet_stops_the_batch(
@@ -207,13 +218,17 @@ def test_a_wrong_input_sends_nothing(
 
 
 def test_wrong_paths_are_wrong_usage(here: Installation, faulty_server: FaultyServer) -> None:
-    """An input that is not there, or is the output too, is refused."""
+    """An absent input, an output that is the input or somebody else's file: all refused."""
     paths = write_input(here, numbered(1))
     absent = run(here, (here.folder / "absent", paths[1]), faulty_server)
     same = run(here, (paths[0], paths[0]), faulty_server)
     nothing = here.run("batch", "status", str(here.folder / "absent"))
+    paths[1].write_text("precious")
+    foreign = run(here, paths, faulty_server)
 
-    assert (absent.code, same.code, nothing.code) == (2, 2, 2)
+    assert (absent.code, same.code, nothing.code, foreign.code) == (2, 2, 2, 2)
+    assert "was not written by a batch" in foreign.err
+    assert paths[1].read_text() == "precious"
     assert "cannot be read" in absent.err
     assert "cannot be the input and the output" in same.err
     assert "There is no batch behind" in nothing.err
@@ -304,7 +319,7 @@ def test_status_tells_how_far_a_batch_is(here: Installation, faulty_server: Faul
     """Counts, kinds of failure, model, paths; the same as text and as JSON."""
     paths = write_input(here, numbered(4))
     faulty_server.route(CHAT_PATH, failing("r1", "r3"))
-    run(here, paths, faulty_server, "-m", "openai/m")
+    run(here, paths, faulty_server, "-m", "openai/m", "--no-retry")
     as_json = json.loads(here.run("batch", "status", str(paths[1]), "--json").out)
     as_text = here.run("batch", "status", str(paths[1]))
 
@@ -339,13 +354,17 @@ def test_a_damaged_journal_is_a_failure(here: Installation, faulty_server: Fault
 def test_a_terminal_shows_progress_and_a_pipe_none_of_it(
     here: Installation, faulty_server: FaultyServer
 ) -> None:
-    """A terminal gets a bar with counts, rate and rest; a pipe gets plain lines."""
+    """A terminal gets a bar with counts, rate and rest; a pipe gets the outcome alone."""
     paths = write_input(here, numbered(30))
     faulty_server.route(CHAT_PATH, slow(0.02))
     seen = here.on_terminal(*run_args(paths, faulty_server), columns=100)
     plain = ANY_ESCAPE.sub("", seen.out)
+    paths[1].unlink()
+    (here.folder / "out.jsonl.journal").unlink()
+    piped = run(here, paths, faulty_server)
 
-    assert seen.code == 0
+    assert seen.code == piped.code == 0
+    assert (piped.out, piped.err) == (f"30 of 30 answered, 0 failed: {paths[1]}\n", "")
     assert re.search(r"\d+ of 30, 0 failed, [\d.]+/s, \d+s left", plain)
     assert "30 of 30 answered, 0 failed" in plain
 

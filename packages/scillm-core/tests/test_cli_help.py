@@ -42,7 +42,7 @@ def test_help_lists_the_commands_of_the_core(here: Installation) -> None:
 
     assert (done.code, done.err) == (0, "")
     listed = [line.split()[0] for line in done.out.partition("Commands:")[2].splitlines()[1:]]
-    assert listed == ["chat", "config", "doctor", "plugins", "runs"]
+    assert listed == ["batch", "chat", "config", "doctor", "plugins", "runs"]
 
 
 def test_help_lists_a_plugins_command_without_importing_it(here: Installation) -> None:

@@ -189,6 +189,31 @@ def test_a_device_is_refused() -> None:
         scan(Path("/dev/full"))
 
 
+def nested(depth: int) -> Any:
+    return [] if depth == 1 else [nested(depth - 1), [], {"a": 1}]
+
+
+def test_what_could_not_be_read_again_is_not_written() -> None:
+    """200 levels of nesting are kept, 201 are refused, however they are made."""
+    deep, wide = nested(200), [[]] * 500
+
+    for value in (deep, {"a": deep[0]}, wide):
+        assert decode(encode(value, Place())[0], Place())[0] == value
+    for value in ([deep], {"a": deep}, (deep,)):
+        with pytest.raises(ValueError, match="nested deeper than 200"):
+            encode(value, Place())
+
+
+def test_a_link_to_a_journal_has_the_same_writer(tmp_path: Path) -> None:
+    """The lock is that of the file, not of the name by which it was opened."""
+    (tmp_path / "link").symlink_to(tmp_path / "j")
+    with Journal(tmp_path / "j"):
+        with pytest.raises(JournalLockedError):
+            Journal(tmp_path / "link")
+
+        assert writer_of(tmp_path / "link") == os.getpid()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), {1, 2}, b"x"])
 def test_rows_are_added_all_or_none(tmp_path: Path, bad: Any) -> None:
     """When one of several values is not JSON, none is written, and the journal goes on."""

@@ -136,6 +136,99 @@ def test_a_cancelled_waiter_takes_no_token():
     assert now == pytest.approx(1.0, abs=1e-4)
 
 
+def test_when_the_first_in_line_gives_up_the_next_takes_over():
+    """Nobody else has to end a call for that."""
+
+    async def main():
+        line = limiter(rpm=60, burst=1)
+        moments = []
+
+        async def call(_):
+            async with line.slot():
+                moments.append(trio.current_time())
+                await trio.sleep(1000)
+
+        async def impatient(_):
+            with trio.move_on_after(0.5):
+                async with line.slot():
+                    raise AssertionError("it was not its turn")
+
+        async with trio.open_nursery() as nursery:
+            for function in (call, impatient, call, call):
+                nursery.start_soon(function, 0)
+                await trio.sleep(0.01)
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+        return moments, line.in_flight, line.waiting
+
+    moments, *left = virtual(main)
+
+    assert moments == pytest.approx([0, 1, 2], abs=1e-3)
+    assert left == [0, 0]
+
+
+def test_room_made_twice_at_once_is_used_twice_at_once():
+    """Two calls that end in the same moment let two waiters in, however long the first takes."""
+
+    async def main():
+        line = limiter(max_concurrency=2)
+        moments = []
+
+        async def call(length):
+            async with line.slot():
+                moments.append(trio.current_time())
+                await trio.sleep(length)
+
+        async with trio.open_nursery() as nursery:
+            for length in (1, 1, 50, 50):  # trio starts tasks of one moment in any order
+                nursery.start_soon(call, length)
+                await trio.sleep(0)
+                await trio.testing.wait_all_tasks_blocked()
+        return moments
+
+    assert virtual(main) == pytest.approx([0, 0, 1, 1], abs=1e-6)
+
+
+def test_a_held_place_is_kept_after_its_slot_and_given_back_once():
+    """A stream that outlives its slot still takes up room, until it ends."""
+
+    async def main():
+        line = limiter(max_concurrency=1)
+        async with line.slot():
+            line.hold()
+        with trio.move_on_after(5):
+            async with line.slot():
+                raise AssertionError("there was no room")
+        line.leave()
+        async with line.slot() as slot:
+            return slot.waited_s, line.in_flight
+
+    assert virtual(main) == (0.0, 1)
+
+
+@EACH
+def test_a_newcomer_does_not_overtake_the_line(backend):
+    """Who leaves and asks again stands behind those who waited, even if the room is still free."""
+    order = []
+
+    async def waits(line):
+        async with line.slot():
+            order.append("the one who waited")
+
+    async def main():
+        line = Limiter(Rates(max_concurrency=1))
+        async with anyio.create_task_group() as group:
+            async with line.slot():
+                group.start_soon(waits, line)
+                await anyio.wait_all_tasks_blocked()
+            async with line.slot():
+                order.append("the newcomer")
+
+    anyio.run(main, backend=backend)
+
+    assert order == ["the one who waited", "the newcomer"]
+
+
 @pytest.mark.parametrize("room", [4, None])
 def test_one_refusal_holds_the_herd_until_the_rest_ends_and_then_lets_it_go_paced(room):
     """200 calls at once: after the first refusal is known, none starts in the rest."""
@@ -171,7 +264,7 @@ def test_calls_in_the_air_are_refused_once_and_come_back_paced():
 
     async def main():
         line = limiter()
-        rest_ends = [None]
+        rest_ends = [0.0]
 
         async def call(_):
             while True:
@@ -252,7 +345,7 @@ def test_the_line_is_counted_when_a_wait_is_judged():
             with pytest.raises(RateLimitError) as caught:
                 async with line.slot(100, max_wait_s=3):
                     raise AssertionError("it was let in")
-        return caught.value.retry_after
+            return caught.value.retry_after
 
     assert virtual(main) == pytest.approx(5.9, abs=1e-3)
 

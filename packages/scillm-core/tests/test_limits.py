@@ -51,6 +51,19 @@ def test_no_window_of_any_length_holds_more_than_b_plus_r_t(rate, burst, now, ga
             assert count <= burst + rate * (moments[j] - first + 2 * GRAIN_S) * (1 + 1e-9) + SLACK
 
 
+@given(rates, bursts, st.floats(1, 1e6))
+def test_an_idle_bucket_gathers_no_more_than_its_burst(rate, burst, idle_s):
+    """After any idle time, `burst` calls start at once and the next one waits."""
+    bucket = Bucket(rate=rate, burst=burst)
+    bucket.take(0.0)
+    now = (burst + 1) / rate + idle_s
+    moments = waited(bucket, now, [0.0] * (burst + 1))
+
+    assert moments[burst - 1] == now
+    assert moments[burst] == pytest.approx(now + 1 / rate)
+    assert bucket.wait_s(moments[burst]) > 0
+
+
 @given(rates, bursts, starts, gaps)
 def test_reservations_start_in_order_and_keep_the_same_bound(rate, burst, now, gaps):
     """A reservation made later never starts earlier, and all of them keep to rate and burst."""

@@ -132,6 +132,11 @@ def test_after_a_rest_calls_leave_one_by_one_even_with_a_full_bucket():
     assert moments == pytest.approx([59.0, 59.2, 59.4, 59.6], abs=1e-4)
 
 
+def rate_of(paced) -> float:
+    """The rate of a pace or a bucket, which must be known."""
+    return paced.rate if hasattr(paced, "rate") else paced.rate_per_s
+
+
 def succeed(pace, now, seconds):
     """Success under load for a while: a call starts whenever it may and is answered."""
     end = now + seconds
@@ -184,13 +189,13 @@ def test_without_a_configured_rate_the_first_refusal_teaches_one():
     pace.after_limit(10.0, 1.0, started_at=9.9)
     assert pace.rate_per_s == pytest.approx(20.0, rel=0.1)
     now = succeed(pace, 11.0, 2.0)
-    assert 60 < pace.rate_per_s < 200
-    refused_at = pace.rate_per_s
+    assert 60 < rate_of(pace) < 200
+    refused_at = rate_of(pace)
     pace.after_limit(now, 1.0, started_at=now)
 
     assert pace.rate_per_s == pytest.approx(refused_at / 2)
     succeed(pace, now + 1.0, 0.1)
-    assert refused_at * 0.55 < pace.rate_per_s < refused_at
+    assert refused_at * 0.55 < rate_of(pace) < refused_at
 
 
 @pytest.mark.parametrize(("rates", "least"), [(Rates(), 1.0), (Rates(rpm=480), 8 * LEAST_SHARE)])
@@ -209,14 +214,14 @@ def test_tokens_slow_down_and_recover_with_calls():
     """One share holds for both; tokens never exceed what was configured."""
     pace = Pace(Rates(rpm=60, tpm=6000))
     pace.after_limit(0.0, 1.0, started_at=-1.0)
-    assert pace.tokens.rate == 50.0
+    assert rate_of(pace.tokens) == 50.0
     only = Pace(Rates(tpm=6000))
     only.after_limit(0.0, 1.0, started_at=-1.0)
 
     assert only.rate_per_s == 1.0
     succeed(only, 1.0, 3.0)
     assert only.share > 1.0
-    assert only.tokens.rate == 100.0
+    assert rate_of(only.tokens) == 100.0
 
 
 def test_without_adaptation_the_rate_stays_and_the_rest_still_holds():
@@ -229,6 +234,15 @@ def test_without_adaptation_the_rate_stays_and_the_rest_still_holds():
 
     assert pace.rate_per_s == 1.0
     assert pace.wait_s(0.0) == 3.0
+
+
+def test_a_rest_holds_also_where_nothing_else_limits():
+    """Neither a rate nor a learnt pace is needed for it."""
+    pace = Pace(Rates(adaptive=False))
+    pace.after_limit(0.0, 3.0)
+
+    assert pace.rate_per_s is None
+    assert (pace.wait_s(0.0), pace.wait_s(2.0), pace.wait_s(3.0)) == (3.0, 1.0, 0.0)
 
 
 @given(st.integers(0, 20), st.floats(1, 100))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+import threading
 import time
 
 import anyio
 import pytest
 import scillm
 from scillm import errors
-from support.faulty import CHAT_PATH, FaultyServer, Gate, Json, Sse, Stall, event
+from scillm.fanout import each
+from support.faulty import CHAT_PATH, FaultyServer, Gate, Json, Sse, Stall, completion_object, event
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 FAST = {"retry_enabled": True, "retry_base_s": 0.01, "retry_max_s": 0.05}
@@ -171,6 +174,7 @@ def test_the_environment_switches_retries_and_json_lines_on(faulty_server):
     assert set(lines[0]) == {
         "event", "model", "attempt", "sleep_s", "elapsed_s", "retry_after_s", "reason",
     }  # fmt: skip
+    assert len(lines) == len(done.stderr.splitlines())
     assert done.stdout == ""
     assert "sk-secret" not in done.stderr
 
@@ -413,3 +417,139 @@ def test_a_stream_counts_as_in_flight_until_it_is_closed(faulty_server):
 
         assert busy_now == [1]
         assert router._board.load.in_flight == [0]
+
+
+# -- pacing -------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """A server that refuses 30 % of the first tries at random, each with a short pause.
+
+    Remembers when it announced which pause, and which requests came inside one.
+    """
+
+    def __init__(self, seed, share=0.3, pause_s=0.2):
+        self.luck = random.Random(seed)
+        self.share, self.pause_s = share, pause_s
+        self.resting_until = 0.0
+        self.inside = self.announced = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, request):
+        now = time.monotonic()
+        with self.lock:
+            if now < self.resting_until - GRACE_S:
+                self.inside += 1
+                return busy(retry_after=self.pause_s)
+            if self.luck.random() < self.share:
+                self.resting_until = now + self.pause_s
+                self.announced += 1
+                return busy(retry_after=self.pause_s)
+        return Json(completion_object("ok"))
+
+
+GRACE_S = 0.02
+"""Clocks of two threads and a loopback trip."""
+
+
+def test_callers_share_a_pause(faulty_server):
+    """Many callers and one that is refused: the others hold back until the pause is over."""
+    server = Refusing(seed=5, share=0.05, pause_s=0.3)
+    faulty_server.route(CHAT_PATH, server)
+    answers = []
+
+    async def one(router, number):
+        answers.append(
+            await router.acompletion(
+                "openai/m", MESSAGES, api_base=faulty_server.base_url,
+                retry_enabled=True, retry_max_attempts=50, retry_base_s=0.05,
+            )
+        )  # fmt: skip
+
+    async def main():
+        async with scillm.Router(settings={"timeout_s": 20.0}) as router:
+            await each(lambda n: one(router, n), range(200), limit=32)
+
+    anyio.run(main)
+    assert len(answers) == 200
+    # Calls that were in the air already when the pause was announced cannot be called back.
+    assert server.inside <= server.announced * 31
+    assert len(faulty_server.requests) == 200 + server.announced + server.inside
+
+
+def test_a_herd_stops_at_the_first_refusal(faulty_server):
+    """200 calls, one 429 with a pause: only what was in the air already arrives before its end."""
+    announced = []
+
+    def first_refuses(request):
+        if not announced:
+            announced.append(time.monotonic())
+            return busy(retry_after=1.0)
+        arrived.append(time.monotonic())
+        return Json(completion_object("ok"))
+
+    arrived = []
+    faulty_server.route(CHAT_PATH, first_refuses)
+
+    async def main():
+        async with scillm.Router(settings={"max_concurrency": 4}) as router:
+            call = {"api_base": faulty_server.base_url, **FAST}
+            await each(
+                lambda _n: router.acompletion("openai/m", MESSAGES, **call), range(200), limit=200
+            )
+
+    anyio.run(main)
+    early = [moment for moment in arrived if moment < announced[0] + 1.0 - GRACE_S]
+    assert len(early) <= 3
+    assert len(arrived) == 200
+
+
+def test_a_rate_is_kept_across_calls(faulty_server):
+    """SCILLM_RATE_LIMIT_QPS: n calls take at least (n - burst) / rate."""
+    settings = {"rate_limit_qps": 20.0, "timeout_s": 20.0}
+    started = time.monotonic()
+
+    async def main():
+        async with scillm.Router(settings=settings) as router:
+            call = {"api_base": faulty_server.base_url}
+            await each(
+                lambda _n: router.acompletion("openai/m", MESSAGES, **call), range(40), limit=40
+            )
+
+    anyio.run(main)
+    assert time.monotonic() - started >= (40 - 20) / 20 - 0.05
+
+
+def test_concurrency_is_bounded_and_open_streams_count(faulty_server):
+    """SCILLM_MAX_CONCURRENCY=1: the second call starts when the first stream is closed."""
+    first = event({"choices": [{"index": 0, "delta": {"content": "a"}}]})
+    faulty_server.queue(CHAT_PATH, Sse([first, Gate()]))
+
+    async def main():
+        async with scillm.Router(settings={"max_concurrency": 1}) as router:
+            call = {"api_base": faulty_server.base_url}
+            stream = await router.acompletion("openai/m", MESSAGES, stream=True, **call)
+            with anyio.move_on_after(0.3) as waited:
+                await router.acompletion("openai/m", MESSAGES, **call)
+            assert waited.cancelled_caught
+            await stream.aclose()
+            return await router.acompletion("openai/m", MESSAGES, **call)
+
+    assert anyio.run(main).text == "echo:hi"
+    assert len(faulty_server.requests) == 2
+
+
+def test_a_pause_longer_than_the_budget_is_not_waited_for(faulty_server):
+    """A caller that meets somebody else's long pause gives up at once."""
+    faulty_server.route(CHAT_PATH, busy(retry_after=500))
+    call = {"api_base": faulty_server.base_url, "retry_time_budget_s": 5, **FAST}
+
+    with scillm.Router(settings={}) as router:
+        for _ in range(2):
+            started = time.monotonic()
+            with pytest.raises(errors.RateLimitError) as caught:
+                router.completion("openai/m", MESSAGES, **call)
+
+            assert time.monotonic() - started < 3
+            assert caught.value.retry_after > 400
+    assert len(faulty_server.requests) == 1

@@ -187,9 +187,12 @@ def test_a_wait_that_does_not_fit_is_refused_and_not_charged(url):
                 with pytest.raises(RateLimitError) as caught:
                     async with line.slot(max_wait_s=0.2):
                         raise AssertionError("it was let in")
-            return caught.value.retry_after
+                waits.append(caught.value.retry_after)
 
-    assert 0.5 < run(main) <= 1.0
+    waits = []
+    run(main)
+
+    assert 0.5 < min(waits) <= max(waits) <= 1.0
 
 
 def test_tokens_are_shared_and_corrected(url):

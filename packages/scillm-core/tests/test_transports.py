@@ -14,7 +14,6 @@ import anyio
 import attrs
 import pytest
 from scillm import errors
-from scillm.http import exchange
 from scillm.http.aiohttp_transport import AiohttpTransport
 from scillm.http.proxies import ProxyRules
 from scillm.http.transport import HttpxTransport
@@ -262,13 +261,12 @@ def test_a_body_that_cannot_be_decoded_is_malformed(way, faulty_server, coding, 
 
 
 @either
-def test_a_reply_that_is_too_large_is_given_up(way, faulty_server, monkeypatch):
+def test_a_reply_that_is_too_large_is_given_up(way, faulty_server):
     """Memory is bounded, also for what decompresses to a thousand times its size."""
-    monkeypatch.setattr(exchange, "MAX_REPLY_BYTES", 100_000)
     faulty_server.queue(CHAT_PATH, Reply(200, {}, b"x" * 200_000, gzip=True))
 
-    with pytest.raises(errors.MalformedReplyError, match="larger than"):
-        way.send(call_to(faulty_server))
+    with pytest.raises(errors.MalformedReplyError, match="larger than 100000 bytes"):
+        way.send(call_to(faulty_server), max_reply_bytes=100_000)
 
 
 @either

@@ -34,8 +34,8 @@ def test_an_answer_is_cut_off_only_at_max_tokens(texts, seed, most):
     answer = ask(texts, seed=seed, max_tokens=most)
     longer = ask(texts, seed=seed, max_tokens=most + 1)
 
-    assert answer.usage.completion_tokens == len(answer.text.split()) <= most
-    goes_on = longer.usage.completion_tokens > most
+    assert answer["usage"]["completion_tokens"] == len(answer.text.split()) <= most
+    goes_on = longer["usage"]["completion_tokens"] > most
     assert answer.choices[0].finish_reason == ("length" if goes_on else "stop")
 
 

@@ -63,6 +63,7 @@ def record(path: str | Path, *, overwrite: bool = False, **router: Any) -> Sessi
         if inner is None:
             settings = router.get("settings")
             inner = make_transport(load() if settings is None else settings)
+        Router(**router)  # refuses wrong arguments before there is a file
         transport = RecordingTransport(inner, path, overwrite=overwrite)
         return Router(**{**router, "transport": transport}), transport.finish
 

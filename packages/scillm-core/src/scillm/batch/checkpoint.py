@@ -138,6 +138,11 @@ class JsonlCheckpoint:
             return
         with WriterLock(self.journal_path):
             rows, unusable = earlier_rows(self.results_path, self.id_key)
+            if unusable and not rows:
+                raise UsageError(
+                    f"{self.results_path} is there already, but no line of it is JSON with an id "
+                    f"under {self.id_key!r}. Name another file, or the right id_key."
+                )
             before = self.results_path.with_name(f"{self.results_path.name}.before")
             if unusable:
                 log.warning(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -18,6 +17,7 @@ from scillm.batch.progress import Progress
 from scillm.batch.scribe import Scribe
 from scillm.errors import UsageError
 from scillm.models import OpenAIRecord
+from scillm.runs.chain import json_text
 
 if TYPE_CHECKING:
     from scillm.batch.entries import Failure
@@ -185,7 +185,7 @@ class Batch:
         try:
             out = await self._ask(item)
             row = {self._id_key: _value(item, self._id_key), "out": _plain(out)}
-            json.dumps(row, allow_nan=False)
+            json_text(row)
         except self._rules.stop_on:
             raise
         except Exception as error:  # noqa: BLE001 - an item fails alone, with its reason written

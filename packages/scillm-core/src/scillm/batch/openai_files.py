@@ -89,8 +89,9 @@ def check_input(lines: Iterable[bytes], *, needs_model: bool) -> BatchInput:
 def read_request(line: bytes, number: int, *, needs_model: bool) -> BatchRequest:
     """One line of an input; `UsageError` naming its number."""
     try:
-        row = json.loads(line.removeprefix(BOM) if number == 1 else line)
-    except ValueError as error:
+        text = line.removeprefix(BOM) if number == 1 else line
+        row = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
         raise _wrong(number, f"is not JSON ({error})") from error
     if not isinstance(row, dict):
         raise _wrong(number, f"must be an object, but is {type(row).__name__}")
@@ -107,6 +108,10 @@ def read_request(line: bytes, number: int, *, needs_model: bool) -> BatchRequest
     return BatchRequest(
         line=number, custom_id=custom_id, body=_body(row.get("body"), number, needs_model)
     )
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _body(body: Json, number: int, needs_model: bool) -> Mapping[str, Json]:

@@ -40,6 +40,13 @@ def command() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds one attempt may take.",
 )
+@click.option(
+    "--retry/--no-retry",
+    "retry",
+    default=True,
+    show_default=True,
+    help="Try a request again when that can help, as the settings retry_… say.",
+)
 @click.option("--retry-failed", is_flag=True, help="Ask again what an earlier run gave up.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.pass_context
@@ -52,6 +59,7 @@ def run_file(
     api_key_env: str | None,
     concurrency: int,
     timeout_s: float | None,
+    retry: bool,
     retry_failed: bool,
     as_json: bool,
 ) -> None:
@@ -70,6 +78,7 @@ def run_file(
         api_key_env=api_key_env,
         concurrency=concurrency,
         timeout_s=timeout_s,
+        retry=retry,
         retry_failed=retry_failed,
     )
     ended = run_plan(plan)

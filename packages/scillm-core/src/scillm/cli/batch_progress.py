@@ -22,7 +22,8 @@ def told(progress: Progress, total: int, elapsed_s: float) -> str:
     settled = progress.skipped + progress.done
     parts = [f"{settled} of {total}", f"{progress.failed} failed"]
     if progress.stopping:
-        return ", ".join([*parts, f"finishing {progress.in_flight} in flight"])
+        rest_text = f"finishing {progress.in_flight} in flight" if progress.in_flight else "stopped"
+        return ", ".join([*parts, rest_text])
     rest = left_s(progress.done, total - settled, elapsed_s)
     rate = rate_per_s(progress.done, elapsed_s)
     return ", ".join([*parts, f"{rate:.1f}/s", f"{duration_text(rest)} left"])

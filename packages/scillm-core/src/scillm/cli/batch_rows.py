@@ -25,7 +25,7 @@ def outcome(plan: Plan, ended: Ended) -> dict[str, Json]:
         "answered": ended.answered,
         "failed": ended.failed,
         "open": ended.requests - ended.answered - ended.failed,
-        "output": str(plan.out_path) if not ended.resume else None,
+        "output": str(plan.out_path) if ended.is_written else None,
         "journal": str(journal_path(plan.out_path)),
         "error": ended.reason or None,
         "resume": ended.resume or None,
@@ -35,9 +35,9 @@ def outcome(plan: Plan, ended: Ended) -> dict[str, Json]:
 def outcome_text(plan: Plan, ended: Ended) -> str:
     """How a run ended, in a sentence."""
     counts = f"{ended.answered} of {ended.requests} answered, {ended.failed} failed"
-    if ended.resume:
+    if not ended.is_written:
         return f"Stopped: {counts}; {plan.out_path} is not written yet."
-    return f"{counts}: {plan.out_path}"
+    return f"{'Stopped: ' if ended.resume else ''}{counts}: {plan.out_path}"
 
 
 def status_of(out_path: Path) -> dict[str, Json]:

@@ -59,6 +59,7 @@ class Plan:
     api_key_env: str | None = None
     concurrency: int = 16
     timeout_s: float | None = None
+    retry: bool = True
     retry_failed: bool = False
 
     def again(self, *, retry_failed: bool) -> str:
@@ -73,7 +74,8 @@ class Plan:
         words = ["scillm", "batch", "run", str(self.in_path), str(self.out_path)]
         for name, value in given.items():
             words += [] if value is None else [name, str(value)]
-        return shlex.join([*words, *(["--retry-failed"] if retry_failed else [])])
+        flags = {"--no-retry": not self.retry, "--retry-failed": retry_failed}
+        return shlex.join([*words, *(flag for flag, given in flags.items() if given)])
 
     def about(self, requests: int) -> dict[str, Json]:
         """What the journal says about this run."""
@@ -95,6 +97,8 @@ class Ended:
     answered: int
     failed: int
     progress: Progress
+    is_written: bool
+    """Whether the output is there."""
     reason: str = ""
     """Why it ended early."""
     resume: str = ""
@@ -110,6 +114,11 @@ def run_plan(plan: Plan) -> Ended:
     """Do what the command line says."""
     if plan.in_path.resolve() == plan.out_path.resolve():
         raise UsageError(f"{plan.in_path} cannot be the input and the output; name another file.")
+    if plan.out_path.exists() and not journal_path(plan.out_path).exists():
+        raise UsageError(
+            f"{plan.out_path} is there already, but was not written by a batch (it has no "
+            f"{journal_path(plan.out_path).name}). Move it away, or name another output."
+        )
     api_key = key_from(plan.api_key_env) if plan.api_key_env else None
     asked = checked_input(plan)
     given: dict[str, str] = {}
@@ -142,21 +151,24 @@ def _run(plan: Plan, asked: BatchInput, ledger: Ledger, api_key: str | None) -> 
         items = requests_in(lines, needs_model=not plan.model)
         ended_by = anyio.run(partial(_ask_all, plan, items, ledger, rules, api_key))
     progress, stopped_by, error = ended_by
+    is_written = not any(map(is_open, asked.digests))
+    if is_written:
+        replace_file(plan.out_path, output_lines(asked.digests, ledger))
     told = Ended(
         requests=total,
         answered=sum(custom_id in ledger.index.answered for custom_id in asked.digests),
         failed=sum(custom_id in ledger.index.failed for custom_id in asked.digests),
         progress=progress,
+        is_written=is_written,
     )
-    if stopped_by is not None or error is not None:
-        return evolve(
-            told,
-            reason=error.message if error is not None else "",
-            resume=plan.again(retry_failed=plan.retry_failed),
-            exit_code=128 + stopped_by if stopped_by is not None else 1,
-        )
-    replace_file(plan.out_path, output_lines(asked.digests, ledger))
-    return evolve(told, exit_code=0 if told.is_whole else 1)
+    if stopped_by is None and error is None:
+        return evolve(told, exit_code=0 if told.is_whole else 1)
+    return evolve(
+        told,
+        reason="" if error is None else error.message,
+        resume=plan.again(retry_failed=plan.retry_failed),
+        exit_code=1 if stopped_by is None else 128 + stopped_by,
+    )
 
 
 def checked_input(plan: Plan) -> BatchInput:
@@ -202,6 +214,7 @@ async def _ask_all(
                 api_base=plan.api_base,
                 api_key=api_key,
                 timeout=plan.timeout_s,
+                retry_enabled=plan.retry,
                 extra_body=rest,
             )
             return {"request": request.digest(), "body": answer.to_dict()}

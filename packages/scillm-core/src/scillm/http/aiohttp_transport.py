@@ -8,12 +8,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import aiohttp
+import anyio
 from yarl import URL
 
 from scillm.errors import UsageError
 from scillm.http.exchange import streamed, whole
 from scillm.http.loops import PerLoop
 from scillm.http.outcomes import (
+    MAX_REPLY_BYTES,
     broken,
     connected_too_slowly,
     not_connected,
@@ -91,7 +93,9 @@ class AiohttpTransport:
         connect_timeout_s: float = 10.0,
         proxies: ProxyRules | None = None,
         ca_bundle: str | Path | None = None,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
     ) -> None:
+        self._max_reply_bytes = max_reply_bytes
         self._connect_timeout_s = connect_timeout_s
         self._proxies = proxies
         self._ca_bundle = ca_bundle
@@ -105,7 +109,7 @@ class AiohttpTransport:
         Raises `APIConnectionError` (refused, reset, cut off), `APITimeoutError`,
         `MalformedReplyError` (a body that cannot be decoded or is too large).
         """
-        return await whole(self._open, call)
+        return await whole(self._open, call, self._max_reply_bytes)
 
     def stream(self, call: HttpCall, /) -> AbstractAsyncContextManager[HttpStream]:
         """Send `call` and hand over the body as it arrives.
@@ -175,10 +179,18 @@ class Reply:
         self._call = call
         self._response = response
 
-    async def read(self) -> bytes:
+    async def read(self, silence_s: float | None) -> bytes:
         """The next piece; empty at the end."""
+        content = self._response.content
         try:
-            return await self._response.content.readany()
+            if silence_s is None:
+                return await content.readany()
+            if piece := content.read_nowait():
+                return piece
+            with anyio.fail_after(silence_s):
+                return await content.readany()
+        except TimeoutError:
+            raise
         except (aiohttp.ClientError, OSError) as error:
             raise_ours(error, self._call)
 

@@ -14,14 +14,17 @@ from scillm.records import HttpCall, HttpReply, HttpStream
 
 
 class Opened(Protocol):
-    """A reply whose head is here. Its methods raise `ProviderError` only."""
+    """A reply whose head is here. Its methods raise `ProviderError`, and what they say."""
 
     status: int
     headers: Mapping[str, str]
     """Names in lower case."""
 
-    async def read(self) -> bytes:
-        """The next piece of the body as it was sent; empty at its end, and ever after."""
+    async def read(self, silence_s: float | None) -> bytes:
+        """The next piece of the body as it was sent; empty at its end, and ever after.
+
+        `TimeoutError` when nothing comes for `silence_s`. What is here already costs no timer.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -36,13 +39,13 @@ Open: TypeAlias = Callable[[HttpCall], Awaitable[Opened]]
 """Sends a call and waits for the head of its reply; raises `ProviderError` or `UsageError`."""
 
 
-async def whole(open_reply: Open, call: HttpCall) -> HttpReply:
-    """The reply to `call`, all of it within `call.timeout_s`."""
+async def whole(open_reply: Open, call: HttpCall, max_bytes: int = MAX_REPLY_BYTES) -> HttpReply:
+    """The reply to `call`, all of it within `call.timeout_s`, at most `max_bytes` decoded."""
     try:
         with anyio.fail_after(call.timeout_s):
             opened = await open_reply(call)
             try:
-                body = await _read(opened, call)
+                body = await _read(opened, call, max_bytes)
             finally:
                 await opened.aclose()
     except TimeoutError as error:
@@ -80,8 +83,7 @@ class Pieces:
     async def __anext__(self) -> bytes:
         while not self._ended:
             try:
-                with anyio.fail_after(self._call.timeout_s):
-                    piece = await self._opened.read()
+                piece = await self._opened.read(self._call.timeout_s)
             except TimeoutError as error:
                 raise fell_silent(self._call.url, self._call.timeout_s) from error
             self._ended = not piece
@@ -92,16 +94,16 @@ class Pieces:
         raise StopAsyncIteration
 
 
-async def _read(opened: Opened, call: HttpCall) -> bytes:
+async def _read(opened: Opened, call: HttpCall, max_bytes: int) -> bytes:
     decoder = _decoder(opened, call)
     parts: list[bytes] = []
     size = 0
-    while piece := await opened.read():
+    while piece := await opened.read(None):
         if decoder is not None:
             piece = _decoded(decoder, piece, call)
         size += len(piece)
-        if size > MAX_REPLY_BYTES:
-            raise too_large(call.url)
+        if size > max_bytes:
+            raise too_large(call.url, max_bytes)
         parts.append(piece)
     if decoder is not None:
         _decoded(decoder, b"", call)

@@ -69,7 +69,7 @@ def fell_silent(url: str, timeout_s: float) -> APITimeoutError:
     )
 
 
-def too_large(url: str, limit: int = MAX_REPLY_BYTES) -> MalformedReplyError:
+def too_large(url: str, limit: int) -> MalformedReplyError:
     """The reply was given up because of its size."""
     return MalformedReplyError(
         f"The reply from {shown(url)} is larger than {limit} bytes; it was given up."

@@ -1,7 +1,8 @@
 """Sockets for httpcore over anyio: head and body leave in one write, no timer where none is needed.
 
 httpcore writes a request's head and body one by one and guards every read and write with a scope
-of its own; both cost as much as the rest of an exchange. Exchanges have one time limit around all.
+of its own; both cost as much as the rest of an exchange. Here only connecting, and the silences of
+a stream, have a time limit of their own: around everything else stands that of the exchange.
 """
 
 from __future__ import annotations
@@ -53,20 +54,28 @@ class Joined(httpcore.AsyncNetworkStream):
         self._held_bytes = 0
         self._socket: Any = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 - anyio's
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - see the module's docstring
+    ) -> None:
         """Hold `buffer` back until the next read, or until there is enough of it."""
         if buffer:
             self._held.append(buffer)
             self._held_bytes += len(buffer)
             if self._held_bytes >= MAX_HELD_BYTES:
-                await self._send(timeout)
+                await self._send()
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> bytes:
         """Send what is held, then wait for bytes; none means the end of the connection."""
         if self._held:
             # A server may refuse a request before it has read all of it; its reply is wanted.
             with suppress(httpcore.WriteError):
-                await self._send(timeout)
+                await self._send()
         try:
             if timeout is None:
                 return await self._stream.receive(max_bytes)
@@ -121,18 +130,12 @@ class Joined(httpcore.AsyncNetworkStream):
             return self._stream.extra(TLSAttribute.ssl_object, None)  # noqa: S610 - anyio's
         return None
 
-    async def _send(self, timeout: float | None) -> None:  # noqa: ASYNC109
+    async def _send(self) -> None:
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held = []
         self._held_bytes = 0
         try:
-            if timeout is None:
-                await self._stream.send(data)
-                return
-            with anyio.fail_after(timeout):
-                await self._stream.send(data)
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout(str(error)) from error
+            await self._stream.send(data)
         except BROKEN as error:
             raise httpcore.WriteError(_innermost(error)) from error
 

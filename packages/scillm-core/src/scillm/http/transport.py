@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
@@ -22,11 +22,11 @@ from attrs import frozen
 from scillm.http.exchange import streamed, whole
 from scillm.http.loops import PerLoop
 from scillm.http.outcomes import (
+    MAX_REPLY_BYTES,
     broken,
     connected_too_slowly,
     not_connected,
     refuse_unless_ascii,
-    timed_out,
     unusable_call,
     unusable_url,
     why,
@@ -108,7 +108,8 @@ class HttpxTransport:
     Redirects are not followed, cookies not kept, and nothing is retried: all of these are the
     caller's decisions. `connect_timeout_s` bounds name resolution, connecting and TLS. `proxies`
     says which calls go through a proxy; `ca_bundle` is a PEM file or folder trusted instead of the
-    authorities of `certifi`. No environment variable is read.
+    authorities of `certifi`; a whole reply larger than `max_reply_bytes` is given up. No
+    environment variable is read.
     """
 
     def __init__(
@@ -117,7 +118,9 @@ class HttpxTransport:
         connect_timeout_s: float = 10.0,
         proxies: ProxyRules | None = None,
         ca_bundle: str | Path | None = None,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
     ) -> None:
+        self._max_reply_bytes = max_reply_bytes
         self._connect_timeout_s = connect_timeout_s
         self._proxies = proxies or ProxyRules()
         self._ca_bundle = ca_bundle
@@ -132,7 +135,7 @@ class HttpxTransport:
         Raises `APIConnectionError` (refused, reset, cut off), `APITimeoutError`,
         `MalformedReplyError` (a body that cannot be decoded or is too large).
         """
-        return await whole(self._open, call)
+        return await whole(self._open, call, self._max_reply_bytes)
 
     def stream(self, call: HttpCall, /) -> AbstractAsyncContextManager[HttpStream]:
         """Send `call` and hand over the body as it arrives.
@@ -150,6 +153,9 @@ class HttpxTransport:
         target = target_of(call.url)
         lanes = await self._lanes.get()
         lane = await lanes.take(target.origin) or self._new_lane(target)
+        timeouts: dict[str, float | None] = {
+            "connect": min(self._connect_timeout_s, call.timeout_s)
+        }
         request = httpcore.Request(
             call.method,
             httpcore.URL(
@@ -157,7 +163,7 @@ class HttpxTransport:
             ),
             headers=_header_list(call, target),
             content=Body(call.body),
-            extensions={"timeout": {"connect": min(self._connect_timeout_s, call.timeout_s)}},
+            extensions={"timeout": timeouts},
         )
         try:
             response = await lane.handle_async_request(request)
@@ -166,7 +172,7 @@ class HttpxTransport:
             if isinstance(error, FAILURES):
                 raise_ours(error, call)
             raise
-        return Reply(call, target, lane, lanes, response)
+        return Reply(call, partial(lanes.give, target.origin, lane), lane, response, timeouts)
 
     def _new_lane(self, target: Target) -> Connection:
         proxy = self._proxies.proxy_for(target.scheme.decode(), target.host.decode(), target.port)
@@ -207,25 +213,29 @@ class Reply:
     def __init__(
         self,
         call: HttpCall,
-        target: Target,
+        keep: Callable[[float], Awaitable[None]],
         lane: Connection,
-        lanes: Lanes,
         response: httpcore.Response,
+        timeouts: dict[str, float | None],
     ) -> None:
         self.status = response.status
         self.headers = headers_of(response)
         self._call = call
-        self._keep = partial(lanes.give, target.origin, lane)
+        self._keep = keep
+        self._timeouts = timeouts
         self._lane = lane
         self._response = response
         self._pieces: AsyncIterator[bytes] = aiter(_asynchronous(response))
         self._ended = False
 
-    async def read(self) -> bytes:
+    async def read(self, silence_s: float | None) -> bytes:
         """The next piece; empty at the end."""
         while not self._ended:
+            self._timeouts["read"] = silence_s
             try:
                 piece = await anext(self._pieces, b"")
+            except httpcore.ReadTimeout as error:
+                raise TimeoutError from error
             except FAILURES as error:
                 raise_ours(error, self._call)
             if piece:
@@ -316,8 +326,6 @@ def raise_ours(error: BaseException, call: HttpCall) -> NoReturn:
     """Say in our words what httpcore said; its texts hold no header and no body."""
     if isinstance(error, httpcore.ConnectTimeout):
         raise connected_too_slowly(call.url) from error
-    if isinstance(error, httpcore.TimeoutException):
-        raise timed_out(call.url, call.timeout_s) from error
     if isinstance(error, (httpcore.ConnectError, httpcore.ProxyError)):
         raise not_connected(call.url, why(error)) from error
     if isinstance(error, httpcore.LocalProtocolError):

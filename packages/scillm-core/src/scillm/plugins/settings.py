@@ -136,6 +136,12 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         doc="Seconds of rest after a 429 that names none; doubles while refusals go on.",
     ),
     Setting(
+        name="adaptive_pace",
+        env=("SCILLM_ADAPTIVE_PACE",),
+        kind="bool",
+        doc="Slow down after refusals and speed up with success; by default where a rate is set.",
+    ),
+    Setting(
         name="max_concurrency",
         env=("SCILLM_MAX_CONCURRENCY",),
         kind="int",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ async def try_again(
     """
     import stamina
 
+    _quiet_without_logging()
+
     def on(error: Exception) -> bool | float:
         wait_s = wait_for(error) if isinstance(error, ScillmError) else None
         return False if wait_s is None else wait_s
@@ -32,3 +35,11 @@ async def try_again(
                 raise first
             return await work()
     raise first
+
+
+def _quiet_without_logging() -> None:
+    # stamina logs each retry as a warning, which Python prints to stderr when the program has set
+    # up no logging. Programs that have keep seeing it.
+    logger = logging.getLogger("stamina")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())

@@ -246,6 +246,11 @@ class Limiter:
             self._step_out(me)
             self._wake_first()
 
+    def hold(self) -> None:
+        """Keep a place beyond the end of its slot, for a stream; `leave` gives it back."""
+        with self._lock:
+            self._in_flight += 1
+
     def leave(self) -> None:
         """Give a slot back."""
         with self._lock:

@@ -27,6 +27,7 @@ from scillm.routing.opened import OpenStream
 if TYPE_CHECKING:
     from scillm.protocols import RetryPolicy
     from scillm.routing.legs import Leg, Legs
+    from scillm.routing.pacing import Pacing
     from scillm.routing.policy import Callbacks
     from scillm.routing.retry_log import RetryLog
 
@@ -41,6 +42,7 @@ class Rules:
     policy: RetryPolicy
     callbacks: Callbacks
     log: RetryLog
+    pacing: Pacing
     draw: Callable[[], float]
 
 
@@ -107,7 +109,7 @@ class Flight:
         self._emit(AttemptStarted(number=number, **self._where(leg)))
         legs.began(leg)
         try:
-            answer = await ask(leg)
+            answer = await self._paced(leg, ask)
         except ScillmError as error:
             legs.ended(leg)
             legs.failed(leg, error)
@@ -129,16 +131,34 @@ class Flight:
         self._emit(AttemptSucceeded(number=number, elapsed_s=elapsed_s, **self._where(leg)))
         return answer
 
+    async def _paced(self, leg: Leg, ask: Callable[[Leg], Awaitable[Answer]]) -> Answer:
+        options = self._rules.options
+        limiter = self._rules.pacing.limiter(leg, may_wait=options.enabled)
+        if limiter is None:
+            return await ask(leg)
+        left_s = options.time_budget_s - (time.monotonic() - self._started)
+        slot = limiter.slot(max_wait_s=max(0.0, left_s))
+        async with slot:
+            try:
+                answer = await ask(leg)
+            except RateLimitError as error:
+                slot.limited(error.retry_after)
+                raise
+            slot.succeeded()
+            slot.used(tokens_of(answer))
+            if isinstance(answer, OpenStream):
+                # The place is held until the stream is closed, which may be in another task.
+                limiter.hold()
+                answer.at_close.append(limiter.leave)
+            return answer
+
     def _landed(self, legs: Legs, leg: Leg, answer: object, elapsed_s: float) -> None:
-        tokens = 0
         if isinstance(answer, OpenStream):
             # A stream is in flight until it is closed; its time is that of its first chunk.
-            answer.on_close = lambda: legs.ended(leg)
+            answer.at_close.append(lambda: legs.ended(leg))
         else:
             legs.ended(leg)
-        if isinstance(answer, Completion) and answer.usage is not None:
-            tokens = answer.usage.total_tokens or 0
-        legs.answered(leg, elapsed_s, tokens)
+        legs.answered(leg, elapsed_s, tokens_of(answer))
 
     def _failed(self, error: ScillmError, leg: Leg, *, number: int, elapsed_s: float) -> None:
         status = error.status_code if isinstance(error, ProviderError) else None
@@ -276,3 +296,9 @@ class Flight:
             "provider": leg.endpoint.provider,
             "model": leg.request.model,
         }
+
+
+def tokens_of(answer: object) -> int:
+    """Tokens an answer says it cost; 0 when it does not say, and for a stream that has begun."""
+    usage = answer.usage if isinstance(answer, Completion) else None
+    return (usage.total_tokens or 0) if usage is not None else 0

@@ -25,7 +25,7 @@ class OpenStream:
     ) -> None:
         self.first = first
         self.chunks = chunks
-        self.on_close: Callable[[], None] | None = None
+        self.at_close: list[Callable[[], None]] = []
         self._context: AbstractAsyncContextManager[AsyncIterator[CompletionChunk]] | None = context
 
     @classmethod
@@ -51,5 +51,5 @@ class OpenStream:
         try:
             await context.__aexit__(None, None, None)
         finally:
-            if self.on_close is not None:
-                self.on_close()
+            for function in self.at_close:
+                function()

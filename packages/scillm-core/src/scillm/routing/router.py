@@ -29,6 +29,7 @@ from scillm.routing.legs import Board, Leg
 from scillm.routing.load import Load
 from scillm.routing.opened import OpenStream
 from scillm.routing.options import router_arguments
+from scillm.routing.pacing import Pacing
 from scillm.routing.parallel import ParallelResult, ResultStream, gather
 from scillm.routing.planning import Planner
 from scillm.routing.policy import callbacks, fallback_rules, retry_options
@@ -87,6 +88,7 @@ class Router:
         self.hooks = hooks or Hooks(self.registry, strict=core.get("plugins_strict", False))
         self.deterministic = deterministic
         self._warned = False
+        self._made_pacing: Pacing | None = None
         deployments = read_model_list(model_list)
         self._fallbacks = given.fallbacks
         self._knobs = given.knobs
@@ -311,6 +313,11 @@ class Router:
             with_retries=bool(settings.get("retry_meta")),
         )
 
+    def _pacing(self) -> Pacing:
+        if self._made_pacing is None:
+            self._made_pacing = Pacing(self._hosting.host().settings)
+        return self._made_pacing
+
     def _flight_rules(self, arguments: Arguments) -> Rules:
         settings = self._hosting.host().settings
         layers = [arguments.policy, self._planner.knobs(arguments.model or ""), self._knobs]
@@ -323,6 +330,7 @@ class Router:
             log=RetryLog(
                 as_json=bool(settings.get("log_json")), every=settings.get("retry_log_every", 1)
             ),
+            pacing=self._pacing(),
             draw=self._board.draw,
         )
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 GENESIS = "0" * 64
 """What the first line names as the hash before it."""
 
+DEEPEST = 200
+"""Levels of nesting; Python reads about 1,000, less what is on the stack already."""
+
 LINE = re.compile(
     rb'(\{"seq":([1-9][0-9]*),"prev":"([0-9a-f]{64})","data":(.*)),"hash":"([0-9a-f]{64})"\}\n',
     re.DOTALL,
@@ -61,14 +64,30 @@ def opening(place: Place) -> bytes:
     return b'{"seq":%d,"prev":"%s","data":' % (place.rows + 1, place.head.encode())
 
 
-def encode(data: Json, place: Place) -> tuple[bytes, Place]:
-    """The line for `data` after `place`, and the place after it.
+def json_text(data: Json) -> str:
+    """`data` as compact JSON; `TypeError`, `ValueError` or `RecursionError` when it is not JSON.
 
-    `TypeError`, `ValueError` or `RecursionError` when `data` is not plain JSON.
+    Nested deeper than `DEEPEST` it is refused too: what one stack can write, another must read.
     """
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    if text.count("[") + text.count("{") > DEEPEST and _depth(data) > DEEPEST:
+        raise ValueError(f"JSON nested deeper than {DEEPEST} levels cannot be kept.")
+    return text
+
+
+def _depth(data: Json) -> int:
+    level, depth = [data], 0
+    while level := [value for value in level if isinstance(value, (dict, list, tuple))]:
+        depth += 1
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [value for values in inner for value in values]
+    return depth
+
+
+def encode(data: Json, place: Place) -> tuple[bytes, Place]:
+    """The line for `data` after `place`, and the place after it; raises as `json_text` does."""
     try:
-        written = text.encode()
+        written = json_text(data).encode()
     except UnicodeEncodeError:  # a lone surrogate is JSON, but only as an escape
         written = json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
     body = opening(place) + written

@@ -18,8 +18,9 @@ PAUSE_S = 0.01
 
 
 def lock_path(path: Path) -> Path:
-    """The lock's file for `path`; it holds the pid of the writer."""
-    return path.with_name(f"{path.name}.lock")
+    """The lock's file for `path`, whatever links lead there; it holds the pid of the writer."""
+    real = path.resolve()
+    return real.with_name(f"{real.name}.lock")
 
 
 class WriterLock:

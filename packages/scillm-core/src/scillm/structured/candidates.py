@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from scillm.structured.strictjson import MAX_DEPTH, WHITE, document_at, refusal, too_deep, whole_document
+from scillm.structured.strictjson import (
+    MAX_DEPTH,
+    WHITE,
+    document_at,
+    refusal,
+    too_deep,
+    whole_document,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 _TAG = re.compile(r"(?i)<(/?)(think|thinking|thought|reasoning)>")
 _FENCE = re.compile(r"(?m)^[ \t>]*(`{3,}|~{3,})[ \t]*([\w.+-]*)")
-_OPENER = re.compile(r"[\[{]")
+_OPENER = re.compile(r"\{|\[(?:\s*\[)*")
 # The first token after an opener tells an attempt at JSON from {x}, [see below] or [a](link).
 _ATTEMPT = re.compile(
     r"""\{\s*(?:["'“}/]|[\w$-]{1,80}\s*:)
@@ -100,7 +107,7 @@ def scan(text: str, *, offset: int = 0, fenced: bool = False) -> list[Candidate]
     while match := _OPENER.search(text, position):
         position = match.start()
         if not _ATTEMPT.match(text, position):
-            position += 1
+            position = match.end()
             continue
         start = position + offset
         try:
@@ -141,18 +148,20 @@ def _extent(text: str, start: int) -> tuple[int, bool]:
 
 def _without_thinking(text: str) -> _Thought:
     # Thoughts become spaces, so that offsets stay those of the text.
-    tags = _tags(text)
     thoughts: list[tuple[int, int]] = []
     opened: int | None = None
-    for tag in tags:
+    tags = _tags(text)
+    for tag, in_broken in tags:
         if not tag.group(1):
             opened = tag.start() if opened is None else opened
             continue
-        if opened is None:
+        if opened is not None:
+            thoughts.append((opened, tag.end()))
+        elif in_broken:
+            raise refusal("fragment", "A think tag ends inside a broken JSON document.", text)
+        else:
             # The chat template wrote the opening tag, so all before the closing one is thought.
             thoughts = [(0, tag.end())]
-        else:
-            thoughts.append((opened, tag.end()))
         opened = None
     if opened is not None:
         thoughts.append((opened, len(text)))
@@ -165,19 +174,19 @@ def _without_thinking(text: str) -> _Thought:
     return _Thought(text=shown, unfinished=opened is not None, seen=bool(tags))
 
 
-def _tags(text: str) -> list[re.Match[str]]:
-    # A tag inside a document's string is data.
+def _tags(text: str) -> list[tuple[re.Match[str], bool]]:
+    # The tags that are not data of a whole document; and whether they stand in a broken one.
     tags = list(_TAG.finditer(text))
-    if not tags:
-        return []
-    documents = [candidate for candidate in scan(text) if candidate.complete]
-    starts = [document.start for document in documents]
-
-    def free(tag: re.Match[str]) -> bool:
+    candidates = scan(text) if tags else []
+    starts = [candidate.start for candidate in candidates]
+    found = []
+    for tag in tags:
         before = bisect(starts, tag.start())
-        return not before or documents[before - 1].end <= tag.start()
-
-    return [tag for tag in tags if free(tag)]
+        around = candidates[before - 1] if before else None
+        inside = around is not None and tag.start() < around.end
+        if not (inside and around is not None and around.complete):
+            found.append((tag, inside))
+    return found
 
 
 # -- fences ------------------------------------------------------------------------------------

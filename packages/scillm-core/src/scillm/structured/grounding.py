@@ -21,8 +21,6 @@ _SKIP = re.compile(r"(?:\s|//[^\n]*|\#[^\n]*|/\*.*?\*/)+", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.+-])")
 _WORD = re.compile(r"[A-Za-z]+(?![\w.-])")
 _AFTER_KEY = re.compile(r"\s*:")
-_BARE_END = re.compile(r"\s*(?:[,:\]}]|//|#|/\*|\Z)")
-_NOT_A_STRING = re.compile(r"-?(?:undefined|NaN|nan|inf|Infinity)\Z")
 _BAD_ESCAPE = re.compile(r"\\(?:[^\"'\\/bfnrtu]|u(?![0-9a-fA-F]{4})|\Z)")
 # A quote that stands where a string may neither begin nor end.
 _MISPLACED = re.compile(r"""(?<![\s{\[,:])["'](?!\s*[,:\]}])|["'](?=\s*[{\[])""")
@@ -97,7 +95,7 @@ class _Walker:
     def scalar(self, kind: Kind, wanted: Json) -> None:
         self._punctuation()
         quoted = self.source[self.position : self.position + 1] in tuple(_CLOSING)
-        end = self._quoted(wanted) if quoted else self._bare(wanted)
+        end = self._quoted(wanted) if quoted else self._bare(kind, wanted)
         if end is None:
             raise self._stray(f"{wanted!r:.60} is not what stands there")
         if bool(_AFTER_KEY.match(self.source, end)) != (kind == "key"):
@@ -135,17 +133,16 @@ class _Walker:
             torn = re.compile(rf"{closing}\s*[:,\[\]{{}}]|[:,\[\]{{}}]\s*{closing}")
             return None if torn.search(self.source, start, end) else end + 1
         body = _literal(self.source, start, closing)
-        if body is None or _unescaped(body) != wanted:
+        if body is None or unescaped(body) != wanted:
             return None
         return start + len(body) + 1
 
-    def _bare(self, wanted: Json) -> int | None:
+    def _bare(self, kind: Kind, wanted: Json) -> int | None:
         start = self.position
         if isinstance(wanted, str):
-            end = start + len(wanted)
-            fits = wanted and self.source.startswith(wanted, start)
-            known = not _NOT_A_STRING.match(wanted)
-            return end if fits and known and _BARE_END.match(self.source, end) else None
+            # A bare word may be a key, but as a value (tru, undefined, NaN) it is anyone's guess.
+            is_key = wanted and self.source.startswith(wanted, start) and kind == "key"
+            return start + len(wanted) if is_key else None
         if wanted is None or isinstance(wanted, bool):
             word = _WORD.match(self.source, start)
             same = word and word.group() in WORDS and WORDS[word.group()] is wanted
@@ -163,7 +160,8 @@ def _literal(source: str, start: int, closing: str) -> str | None:
     return match.group() if match else None
 
 
-def _unescaped(body: str) -> str | None:
+def unescaped(body: str) -> str | None:
+    """What the inside of a quoted string says; None where an escape is not JSON's."""
     plain = re.sub(r"\\(.)|\"", _plain_escape, body, flags=re.DOTALL)
     try:
         text: str = json.loads(f'"{plain}"', strict=False)

@@ -208,7 +208,9 @@ def _mended(text: str, chosen: Candidate, *, allow_truncated: bool, repair: bool
         check_grounded(value, part)
     except Ungrounded as finding:
         raise refusal(
-            finding.kind, f"The JSON is broken, and repairing it would guess: {finding.reason}.", part
+            finding.kind,
+            f"The JSON is broken, and repairing it would guess: {finding.reason}.",
+            part,
         ) from None
     return JsonText(
         value=value,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from scillm.structured.strictjson import whole_document
+from scillm.structured.strictjson import WHITE, whole_document
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -61,6 +61,12 @@ class _Reader:
         self._finished(end)
         return True
 
+    def may_begin(self, first: str) -> bool:
+        """Whether a token whose first character is `first` may stand here; "" is none."""
+        if not first or self.wants in ("value", "value or end"):
+            return True
+        return first == '"' and self.wants in ("key", "key or end")
+
     def _mark(self, mark: str, end: int) -> bool:
         if mark in "{[" and self.wants in ("value", "value or end"):
             self.closers.append("}" if mark == "{" else "]")
@@ -95,7 +101,7 @@ def certain_part(text: str) -> Prefix | None:
         if not reader.take(kind, match.group(kind), match.end()) or not reader.closers:
             return None
         position = match.end()
-    if not _TORN.match(text, position):
+    if not _TORN.match(text, position) or not reader.may_begin(text[position:].lstrip(WHITE)[:1]):
         return None
     if not reader.used:
         return Prefix(value=None, used=0)

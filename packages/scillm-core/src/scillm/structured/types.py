@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import attrs
 
 from scillm.errors import UsageError
-from scillm.structured.strictjson import MAX_DEPTH
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -90,7 +89,6 @@ class _Writer:
     def __init__(self) -> None:
         self.definitions: dict[str, Json] = {}
         self._names: dict[Any, str] = {}
-        self._depth = 0
 
     def schema(self, kind: Any) -> dict[str, Json]:
         try:
@@ -98,13 +96,7 @@ class _Writer:
                 return dict(PLAIN[kind])
         except TypeError:
             raise _unsupported(kind) from None  # an Annotated or Literal with a list in it
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise UsageError(f"The type {name_of(kind)} is nested without end.")
-        try:
-            return self._form(kind) if get_origin(kind) is not None else self._class(kind)
-        finally:
-            self._depth -= 1
+        return self._form(kind) if get_origin(kind) is not None else self._class(kind)
 
     def _form(self, kind: Any) -> dict[str, Json]:
         origin, arguments = get_origin(kind), get_args(kind)
@@ -168,7 +160,8 @@ class _Writer:
             return self._attrs
         if dataclasses.is_dataclass(kind):
             return self._dataclass
-        return self._typed_dict if typing.is_typeddict(kind) else None
+        # typing_extensions' TypedDict is another one than typing's on older Pythons.
+        return self._typed_dict if hasattr(kind, "__required_keys__") else None
 
     def _model(self, kind: Any) -> dict[str, Json]:
         own = self._names[kind]
