@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Set up and run SciLLM from a clone, with nothing but Python 3.10+, pip and git.
 
-    python3 dev.py demo     the main job: run the example code variants, print the ranked tables
-    python3 dev.py test     everything `.ci/run` checks (add --deep for the slow, thorough checks)
-    python3 dev.py setup    only set up .venv
-    python3 dev.py bench    the benchmarks
+python3 dev.py demo     the main job: run the example code variants, print the ranked tables
+python3 dev.py test     everything `.ci/run` checks (add --deep for the slow, thorough checks)
+python3 dev.py setup    only set up .venv
+python3 dev.py bench    the benchmarks
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -69,6 +70,21 @@ def setup(*options: str) -> None:
     run(tool, "sync", "--quiet", "--locked", "--python", sys.executable, *options)
 
 
+def debian(package: str, program: str) -> None:
+    """Install a Debian package that tests need, where that is possible and not done yet."""
+    if shutil.which(program):
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        print(f"dev.py: {program} is not here; the tests that need it are skipped", flush=True)
+        return
+    print(f"dev.py: installing {package}", flush=True)
+    quietly = {"DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "update", "-qq", quiet=True, **quietly)
+    run(
+        "apt-get", "install", "-qq", "-y", "--no-install-recommends", package, quiet=True, **quietly
+    )
+
+
 def demo() -> None:
     """Run the example variants, keep the run, and replay it."""
     setup("--no-dev", "--inexact")
@@ -78,6 +94,8 @@ def demo() -> None:
 def test(*, deep: bool) -> None:
     """Every check, one after the other; the first failure ends it."""
     setup("--all-packages")
+    debian("redis-server", "redis-server")
+    debian("openssl", "openssl")
     tool = VENV / BIN
     coverage = ["--cov", "--cov-report="]
     marks = [] if deep else ["-m", "not deep"]

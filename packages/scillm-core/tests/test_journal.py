@@ -261,6 +261,31 @@ def test_looking_at_a_batch_never_refuses_a_writer(tmp_path: Path) -> None:
     assert scan(path).rows == 0
 
 
+def test_many_who_want_to_write_never_write_together(tmp_path: Path) -> None:
+    """Four processes take and give back the lock as fast as they can: whoever has it is alone,
+    and nothing is left of it."""
+    code = """
+inside = path.with_name("inside")
+entered = 0
+while entered < 700:
+    try:
+        with WriterLock(path):
+            os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
+            entered += 1
+            inside.unlink()
+    except JournalLockedError:
+        pass
+"""
+    running = [
+        subprocess.Popen(python(code, tmp_path / "j"), stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    told = [process.communicate(timeout=100)[1] for process in running]
+
+    assert told == [""] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
     """After SIGKILL the next writer opens at once and has every row that was confirmed."""
     path = tmp_path / "j"
@@ -387,8 +412,9 @@ def test_a_journal_is_plain_json_lines(tmp_path: Path) -> None:
 def python(code: str, path: Path) -> list[str]:
     head = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from scillm.runs.journal import *\nfrom scillm.runs.journal import JournalError\n"
-        "from scillm.runs.lock import writer_of\n"
+        "from scillm.runs.chain import JournalError, JournalLockedError\n"
+        "from scillm.runs.journal import Journal\n"
+        "from scillm.runs.lock import WriterLock, writer_of\n"
         "path = Path(sys.argv[1])\n"
     )
     return [sys.executable, "-W", "error", "-c", head + code, str(path)]

@@ -237,6 +237,7 @@ ANSWERS = {
     "two thoughts": ('<think>a</think><think>{"a": 0}</think> {"a": 1}', {"a": 1}),
     "tag as data": ('so: {"a": "<think>x</think>"}', {"a": "<think>x</think>"}),
     "quoted list": ("> ```json\n> [1]\n> ```", [1]),
+    "byte order mark": ('\ufeff{"a": 1}', {"a": 1}),
     "comment after": ('{"a": 1}, as you asked', {"a": 1}),
     "single quotes": ("{'a': 'b', 'c': [1, 2]}", {"a": "b", "c": [1, 2]}),
     "python": ("{'a': True, 'b': None}", {"a": True, "b": None}),
@@ -402,7 +403,8 @@ def test_a_guess_that_says_something_else_does_not_stand(value, source):
 
 
 @pytest.mark.parametrize(
-    "text", ["]", "[1}", '["a" "b', '{"a" 1', "{1", "[1]", "[1] ", '{"a": 1, ,', "[tru e"]
+    "text",
+    ['["a" "b" ', "]", "[1}", '["a" "b', '{"a" 1', "{1", "[1]", "[1] ", '{"a": 1, ,', "[tru e"],
 )
 def test_only_the_beginning_of_a_document_can_be_cut(text):
     """Broken or whole JSON is not taken for JSON that ends too early."""

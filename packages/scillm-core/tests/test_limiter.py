@@ -182,7 +182,6 @@ def test_room_made_twice_at_once_is_used_twice_at_once():
         async with trio.open_nursery() as nursery:
             for length in (1, 1, 50, 50):  # trio starts tasks of one moment in any order
                 nursery.start_soon(call, length)
-                await trio.sleep(0)
                 await trio.testing.wait_all_tasks_blocked()
         return moments
 

@@ -84,12 +84,12 @@ class Shelf:
 
 @dataclasses.dataclass
 class Lost:
-    what: Absent  # noqa: F821 - that is the point
+    what: Absent  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
 
 
 @attrs.define
 class Untyped:
-    x = attrs.field()
+    x = attrs.field()  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class Inner:

@@ -342,11 +342,19 @@ def test_a_url_that_cannot_be_used_is_refused(way, url):
 @either
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "nul\0", "日本"], ids=["crlf", "nul", "kanji"])
 def test_a_header_that_would_break_the_request_is_refused(way, faulty_server, value):
-    """No header can smuggle in another one."""
-    with pytest.raises(errors.UsageError):
-        way.send(call_to(faulty_server, x_note=value))
+    """No header can smuggle in another one; the connection that was idle is not lost by it."""
+    faulty_server.route("/x", Reply(200, {}, BODY))
 
-    assert faulty_server.requests == []
+    async def main(transport):
+        await transport.send(call_to(faulty_server, "/x"))
+        with pytest.raises(errors.UsageError):
+            await transport.send(call_to(faulty_server, x_note=value))
+        await transport.aclose()
+        await until(lambda: faulty_server.open_connections == 0, faulty_server)
+
+    way.run(main)
+
+    assert [request.path for request in faulty_server.requests] == ["/x"]
 
 
 @either

@@ -151,8 +151,6 @@ class HttpxTransport:
 
     async def _open(self, call: HttpCall) -> Reply:
         target = target_of(call.url)
-        lanes = await self._lanes.get()
-        lane = await lanes.take(target.origin) or self._new_lane(target)
         timeouts: dict[str, float | None] = {
             "connect": min(self._connect_timeout_s, call.timeout_s)
         }
@@ -165,6 +163,8 @@ class HttpxTransport:
             content=Body(call.body),
             extensions={"timeout": timeouts},
         )
+        lanes = await self._lanes.get()
+        lane = await lanes.take(target.origin) or self._new_lane(target)
         try:
             response = await lane.handle_async_request(request)
         except BaseException as error:
