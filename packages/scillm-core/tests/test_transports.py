@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import ssl
 import subprocess
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
@@ -213,12 +215,12 @@ def raw_deflate(data):
 
 
 CODED = {
-    "gzip": zlib.compress(BODY, wbits=31),
-    "x-gzip": zlib.compress(BODY, wbits=31),
+    "gzip": gzip.compress(BODY),
+    "x-gzip": gzip.compress(BODY),
     "deflate": zlib.compress(BODY),
     " Deflate ": raw_deflate(BODY),
     "identity": BODY,
-    "deflate, gzip": zlib.compress(zlib.compress(BODY), wbits=31),
+    "deflate, gzip": gzip.compress(zlib.compress(BODY)),
 }
 
 
@@ -243,7 +245,7 @@ def test_compressed_bodies_are_decoded(way, faulty_server, coding, streamed):
     ("coding", "data"),
     [
         ("gzip", b"this is not gzip"),
-        ("gzip", zlib.compress(BODY, wbits=31)[:-6]),
+        ("gzip", gzip.compress(BODY)[:-6]),
         ("deflate", zlib.compress(BODY)[:-6]),
         ("br", BODY),
     ],
@@ -769,8 +771,13 @@ def test_a_break_within_tls_is_a_connection_error(way, tls_server, certificates)
     """Resets are told apart from answers over TLS as well."""
     tls_server.queue("/x", ResetMidBody(BODY * 100))
 
-    with pytest.raises(errors.APIConnectionError, match="broke"):
-        way.send(call_to(tls_server, "/x"), ca_bundle=certificates.authority)
+    with warnings.catch_warnings():
+        if sys.version_info < (3, 11):
+            # asyncio of 3.10 calls a TLS transport unclosed whose connection is already lost.
+            warnings.simplefilter("ignore", ResourceWarning)
+        with pytest.raises(errors.APIConnectionError, match="broke"):
+            way.send(call_to(tls_server, "/x"), ca_bundle=certificates.authority)
+        gc.collect()
 
 
 @either

@@ -92,6 +92,9 @@ async def acompletion(
     outright. `extra_headers` go with the HTTP request, `extra_body` into its body unchecked.
     Every other argument is the provider's and passes through untouched; None means not given.
 
+    A Python type as `response_format`, `response_mode="schema_first"` with `json_schema`, or
+    `repair_rounds` get a checked JSON answer; see `docs/guide/structured_output.md`.
+
     Raises `UsageError` when nothing was sent, and `ProviderError` when the upstream failed.
     """
     return await default_router().acompletion(model, messages, stream=stream, **arguments)

@@ -116,6 +116,13 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         doc='Stamp additional_kwargs["router"]["retries"].',
     ),
     Setting(
+        name="json_sanitize",
+        env=("SCILLM_JSON_SANITIZE",),
+        kind="bool",
+        default=False,
+        doc="Mend the notation of JSON answers that are checked anyway (needs scillm-core[json]).",
+    ),
+    Setting(
         name="log_json",
         env=("SCILLM_LOG_JSON",),
         kind="bool",

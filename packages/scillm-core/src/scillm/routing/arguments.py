@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from scillm.errors import UnsupportedParamError, UsageError
 from scillm.models import OpenAIRecord
+from scillm.routing.jsonmode import JSON_ARGUMENTS, JsonMode, json_mode
 from scillm.routing.policy import POLICY_ARGUMENTS
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ OURS = (
     "extra_headers",
     "extra_body",
     *POLICY_ARGUMENTS,
+    *JSON_ARGUMENTS,
 )
 """The arguments SciLLM itself understands; every other one is the provider's."""
 
@@ -48,9 +50,6 @@ REFUSED: Mapping[str, str] = {
     "additional_drop_params": "parameters are never dropped; leave out what the provider refuses",
     "allowed_openai_params": "every parameter is passed on; there is nothing to allow",
     "max_parallel_requests": "this version does not limit concurrency",
-    "auto_json_sanitize": "this version does not repair answers",
-    "response_mode": "this version has no schema-first mode; pass response_format",
-    "json_schema": 'pass response_format={"type": "json_schema", "json_schema": {…}}',
     "fallback_closest": "model names are never guessed",
     "fallback_closest_cutoff": "model names are never guessed",
     "api_version": "put the version into api_base or extra_headers",
@@ -74,6 +73,7 @@ class Arguments:
     provider: str | None = None
     extra_headers: Mapping[str, str] = field(factory=dict, repr=False)
     params: Mapping[str, Json] = field(factory=dict)
+    json_mode: JsonMode | None = None
     policy: Mapping[str, Any] = field(factory=dict)
     """What was said about failure: retries, fallbacks, tags (see `routing.policy`)."""
 
@@ -91,7 +91,10 @@ def sorted_arguments(given: Mapping[str, Any]) -> Arguments:
     if api_base and base_url and api_base != base_url:
         raise UsageError("api_base and base_url are two names of one argument; pass one of them.")
     extra_body = checked_mapping("extra_body", present.get("extra_body", {}))
-    params = {name: value for name, value in present.items() if name not in OURS}
+    mode = json_mode(present)
+    # In JSON mode the format is asked for by the JSON loop, which may change it.
+    held = OURS if mode is None else (*OURS, "response_format")
+    params = {name: value for name, value in present.items() if name not in held}
     return Arguments(
         model=checked_text("model", present.get("model")),
         messages=checked_messages(present.get("messages", ())),
@@ -102,6 +105,7 @@ def sorted_arguments(given: Mapping[str, Any]) -> Arguments:
         provider=checked_text("custom_llm_provider", present.get("custom_llm_provider")),
         extra_headers=checked_mapping("extra_headers", present.get("extra_headers", {})),
         params={**params, **extra_body},
+        json_mode=mode,
         policy={name: present[name] for name in POLICY_ARGUMENTS if name in present},
     )
 

@@ -16,7 +16,7 @@ from scillm.plugins.groups import RETRY_POLICIES
 from scillm.plugins.hooks import Hooks
 from scillm.plugins.registry import Registry
 from scillm.plugins.settings import load
-from scillm.records import Endpoint, evolve
+from scillm.records import ChatRequest, Endpoint, evolve
 from scillm.resilience.health import Health
 from scillm.resilience.retry import NoRetry
 from scillm.routing.arguments import Arguments, sorted_arguments
@@ -25,6 +25,7 @@ from scillm.routing.deployment import read_model_list
 from scillm.routing.deterministic import made_deterministic
 from scillm.routing.flight import Flight, Rules
 from scillm.routing.hosting import Hosting
+from scillm.routing.jsonmode import JsonMode, with_setting
 from scillm.routing.legs import Board, Leg
 from scillm.routing.load import Load
 from scillm.routing.opened import OpenStream
@@ -149,10 +150,12 @@ class Router:
         `attempts` lists every endpoint that was asked.
         """
         given = {**arguments, "model": model, "messages": messages, "stream": stream}
-        call = self._call(self._shaped(sorted_arguments(given)))
+        read = self._shaped(sorted_arguments(given))
+        if read.json_mode is not None:
+            return await self._checked_json(read, read.json_mode)
         if not stream:
-            leg, completion = await call.fly(_complete)
-            return stamped(completion, call.record(leg))
+            return await self._answer(read)
+        call = self._call(read)
         leg, source = await call.fly(OpenStream.begin)
         return AsyncCompletionStream(call.record(leg), source)
 
@@ -311,6 +314,35 @@ class Router:
             legs_for=self._planner.legs,
             emit=self.hooks.emit,
             with_retries=bool(settings.get("retry_meta")),
+        )
+
+    async def _answer(self, arguments: Arguments) -> Completion:
+        call = self._call(arguments)
+        leg, completion = await call.fly(_complete)
+        return stamped(completion, call.record(leg))
+
+    async def _checked_json(self, arguments: Arguments, asked: JsonMode) -> Completion:
+        from scillm.structured.loop import complete_json
+
+        mode = with_setting(asked, self._hosting.host().settings)
+        request = ChatRequest(
+            model=arguments.model or "",
+            messages=arguments.messages,
+            params=arguments.params,
+            stream=arguments.stream,
+        )
+
+        async def ask(shaped: ChatRequest) -> Completion:
+            return await self._answer(
+                evolve(arguments, messages=shaped.messages, params=shaped.params)
+            )
+
+        return await complete_json(
+            ask,
+            request,
+            response_format=mode.response_format,
+            repair_rounds=mode.repair_rounds,
+            sanitize=mode.sanitize,
         )
 
     def _pacing(self) -> Pacing:
