@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from scillm.errors import SettingsError
-from scillm.plugins.settings import CORE_SETTINGS, load
+from scillm.plugins.core_settings import CORE_SETTINGS
+from scillm.plugins.settings import load
 from scillm.records import Setting
 
 

@@ -537,6 +537,24 @@ def test_a_connection_that_the_server_closed_is_not_used_again(way, faulty_serve
 
 
 @either
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_connection_that_ended_while_it_was_idle_is_not_used_again(way, certificates, secure):
+    """Servers give up idle connections without a word; the next call opens another."""
+    goodbye = Raw([b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", Close()])
+    with FaultyServer(tls=certificates.server_context() if secure else None) as server:
+        server.route("/x", goodbye)
+
+        async def main(transport):
+            for _ in range(4):
+                assert (await transport.send(call_to(server, "/x"))).body == b"ok"
+                await anyio.sleep(0.1)  # the goodbye arrives; over TLS the server waits for ours
+
+        way.run(main, ca_bundle=certificates.authority)
+
+        assert server.connections == 4
+
+
+@either
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_nothing_is_sent_twice(way, faulty_server, method):
     """A kept connection that breaks under a request is an error, not a silent second request."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import frozen
 
 from scillm.errors import ScillmError, SettingsError
+from scillm.plugins.core_settings import CORE_SETTINGS
 from scillm.plugins.groups import HOOKS
-from scillm.plugins.settings import CORE_SETTINGS
 from scillm.records import ChatRequest, Check, Endpoint, Json, Setting, evolve
 
 if TYPE_CHECKING:
