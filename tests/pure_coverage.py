@@ -38,6 +38,7 @@ PURE = (
     "routing/choose.py",
     "routing/deterministic.py",
     "routing/fallback.py",
+    "routing/images.py",
     "routing/jsonmode.py",
     "routing/load.py",
     "routing/options.py",

@@ -125,10 +125,23 @@ class Joined(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """What httpcore asks for: `is_readable` and `ssl_object`."""
         if info == "is_readable":
-            return _readable(self._socket)
+            return self._goodbye_was_read() or _readable(self._socket)
         if info == "ssl_object":
             return self._stream.extra(TLSAttribute.ssl_object, None)  # noqa: S610 - anyio's
         return None
+
+    def _goodbye_was_read(self) -> bool:
+        # A server's end of TLS may have come along with its last reply; the socket is then silent.
+        tls = self._stream.extra(TLSAttribute.ssl_object, None)  # noqa: S610 - anyio's
+        if tls is None:
+            return False
+        try:
+            tls.read(1)
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            return True
+        return True
 
     async def _send(self) -> None:
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)

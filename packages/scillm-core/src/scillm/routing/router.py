@@ -25,6 +25,7 @@ from scillm.routing.deployment import read_model_list
 from scillm.routing.deterministic import made_deterministic
 from scillm.routing.flight import Flight, Rules
 from scillm.routing.hosting import Hosting
+from scillm.routing.images import check_images, read_image_policy
 from scillm.routing.jsonmode import JsonMode, with_setting
 from scillm.routing.legs import Board, Leg
 from scillm.routing.load import Load
@@ -64,7 +65,8 @@ class Router:
     `allowed_fails_policy`, `disable_cooldowns`. Others are refused with `UsageError`.
 
     `deterministic` fixes the sampling parameters (temperature 0, top_p 1, given penalties 0) and
-    works through parallel requests one at a time.
+    works through parallel requests one at a time. `image_policy` (`max_count`, `max_each_bytes`,
+    `max_total_bytes`, `mode` reject or off) bounds the images a request carries inside itself.
 
     `registry`, `hooks`, `settings`, `transport`, `clock` (seconds, monotonic) and `draw` (uniform
     in [0, 1)) replace the defaults when the core is embedded.
@@ -79,6 +81,7 @@ class Router:
         settings: Mapping[str, Json] | None = None,
         transport: Transport | None = None,
         deterministic: bool = False,
+        image_policy: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
         **arguments: Any,
@@ -88,6 +91,7 @@ class Router:
         self.registry = registry or Registry(disabled=core.get("plugins_disable", ()))
         self.hooks = hooks or Hooks(self.registry, strict=core.get("plugins_strict", False))
         self.deterministic = deterministic
+        self._image_policy = read_image_policy(image_policy)
         self._warned = False
         self._made_pacing: Pacing | None = None
         deployments = read_model_list(model_list)
@@ -287,6 +291,7 @@ class Router:
         return width
 
     def _shaped(self, call: Arguments) -> Arguments:
+        check_images(call.messages, self._image_policy)
         if not self.deterministic:
             return call
         params, changed = made_deterministic(call.params)

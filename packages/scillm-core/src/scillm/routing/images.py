@@ -1,0 +1,99 @@
+"""The image policy: how many images a request may carry inside itself, and how large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from scillm.errors import ImageRejectedError, UsageError
+
+if TYPE_CHECKING:
+    from scillm.records import Json, Message
+
+MODES = ("off", "reject")
+KNOWN = ("mode", "max_count", "max_each_bytes", "max_total_bytes")
+
+
+@frozen(kw_only=True)
+class ImagePolicy:
+    """Bounds for images sent as data URLs; remote images have no size here. None is no bound."""
+
+    mode: str = "reject"
+    max_count: int | None = None
+    max_each_bytes: int | None = 300_000
+    max_total_bytes: int | None = 1_000_000
+
+
+OFF = ImagePolicy(mode="off")
+
+
+def read_image_policy(value: Mapping[str, Any] | None) -> ImagePolicy:
+    """The policy in the Router's `image_policy`; `UsageError` names what cannot be used."""
+    if value is None:
+        return OFF
+    if not isinstance(value, Mapping):
+        raise UsageError(f"image_policy must be an object, but is a {type(value).__name__}.")
+    unknown = sorted(set(value) - set(KNOWN))
+    if unknown:
+        raise UsageError(f"image_policy has {', '.join(unknown)}; it knows {', '.join(KNOWN)}.")
+    mode = value.get("mode", "reject")
+    if mode not in MODES:
+        raise UsageError(f"image_policy.mode must be one of {', '.join(MODES)}, but is {mode!r}.")
+    for name in KNOWN[1:]:
+        bound = value.get(name)
+        wrong = isinstance(bound, bool) or not isinstance(bound, int) or bound < 0
+        if bound is not None and wrong:
+            raise UsageError(f"image_policy.{name} must be 0 or more, but is {bound!r}.")
+    return ImagePolicy(**value)
+
+
+def check_images(messages: Sequence[Message], policy: ImagePolicy) -> None:
+    """Raise `ImageRejectedError` for the first image that breaks `policy`."""
+    if policy.mode == "off":
+        return
+    total = 0
+    for count, (place, size) in enumerate(inline_images(messages), start=1):
+        total += size
+        if policy.max_count is not None and count > policy.max_count:
+            raise ImageRejectedError(
+                f"{place} is image {count} of the request; the image policy allows "
+                f"{policy.max_count}. Send fewer, or raise max_count."
+            )
+        if policy.max_each_bytes is not None and size > policy.max_each_bytes:
+            raise ImageRejectedError(
+                f"{place} has {size} bytes; the image policy allows {policy.max_each_bytes} each. "
+                "Make it smaller, or raise max_each_bytes."
+            )
+        if policy.max_total_bytes is not None and total > policy.max_total_bytes:
+            raise ImageRejectedError(
+                f"With {place} the images have {total} bytes; the image policy allows "
+                f"{policy.max_total_bytes} together. Send less, or raise max_total_bytes."
+            )
+
+
+def inline_images(messages: Sequence[Message]) -> Iterator[tuple[str, int]]:
+    """Where each data-URL image stands, and its decoded size in bytes."""
+    for number, message in enumerate(messages):
+        content = message.get("content")
+        for index, part in enumerate(content if isinstance(content, list) else ()):
+            url = _url_of(part)
+            if url.startswith("data:image"):
+                yield f"messages[{number}].content[{index}]", decoded_bytes(url)
+
+
+def _url_of(part: Json) -> str:
+    # OpenAI's chat form is {"image_url": {"url": …}}, its responses form {"image_url": …}.
+    image = part.get("image_url") if isinstance(part, Mapping) else None
+    url = image.get("url") if isinstance(image, Mapping) else image
+    return url if isinstance(url, str) else ""
+
+
+def decoded_bytes(url: str) -> int:
+    """Size of what a data URL holds (RFC 2397), counted without decoding it."""
+    head, _, body = url.partition(",")
+    if not head.endswith(";base64"):
+        return len(body) - 2 * body.count("%")
+    text = body.rstrip("=")
+    return len(text) * 3 // 4
