@@ -278,12 +278,16 @@ def test_an_interrupted_run_ends_its_programs_and_keeps_nothing(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    task = Path("/proc") / str(running.pid) / "task"
-    deadline = time.monotonic() + 30
-    while not (children := _children(task)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    _, complaint = running.communicate(timeout=30)
+    try:
+        task = Path("/proc") / str(running.pid) / "task"
+        deadline = time.monotonic() + 30
+        while not (children := _children(task)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        _, complaint = running.communicate(timeout=30)
+    finally:
+        running.kill()
+        running.communicate()
 
     assert children
     assert running.returncode == 130, complaint

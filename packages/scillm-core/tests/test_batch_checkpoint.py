@@ -29,7 +29,7 @@ from scillm.runs.journal import Journal
 
 
 def lines_of(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 def test_answers_are_kept_and_remembered(tmp_path: Path) -> None:

@@ -219,8 +219,8 @@ def test_a_router_moves_on_from_a_dead_deployment(target: dict[str, Any]) -> Non
     alive = {key: target[key] for key in ("model", "api_base", "api_key")}
     router = scillm.Router(
         model_list=[
-            {"model_name": "chat", "litellm_params": dead | {"api_key": "x"}},
-            {"model_name": "chat", "litellm_params": alive},
+            {"model_name": "chat", "litellm_params": dead | {"api_key": "x", "order": 1}},
+            {"model_name": "chat", "litellm_params": alive | {"order": 2}},
         ]
     )
 

@@ -35,7 +35,7 @@ def test_names_are_listed_without_loading_anything():
 
     registry = Registry(offers=[offer("b", load), offer("a", failing)])
 
-    assert registry.names(PROVIDERS) == ["a", "b"]
+    assert list(registry.names(PROVIDERS)) == ["a", "b"]
     assert loads == []
     assert registry.get(PROVIDERS, "b") is Good
     assert registry.get(PROVIDERS, "b") is Good
@@ -89,7 +89,7 @@ def test_disabled_plugins_are_left_out_by_name_or_distribution():
 
     registry = Registry(offers=offers, disabled=["my_a", "dist_b"])
 
-    assert registry.names(PROVIDERS) == []
+    assert list(registry.names(PROVIDERS)) == []
     with pytest.raises(PluginNotFoundError, match="switched off"):
         registry.get(PROVIDERS, "my-a")
     assert [row.status for row in registry.describe()] == ["disabled", "disabled"]
@@ -99,12 +99,15 @@ def test_registered_plugins_come_first_and_stay_in_their_registry():
     """Tests, notebooks and embedders can add plugins without installing them."""
     registry = Registry(offers=[offer("x", failing)])
 
+    assert list(registry.names(PROVIDERS)) == ["x"]
     registry.register(PROVIDERS, "x", Good)
+    registry.register(PROVIDERS, "z", Good)
 
+    assert list(registry.names(PROVIDERS)) == ["x", "z"]
     assert registry.get(PROVIDERS, "x") is Good
     with pytest.raises(PluginLoadError):
         registry.register(PROVIDERS, "y", Shapeless)
-    assert Registry(offers=[]).names(PROVIDERS) == []
+    assert list(Registry(offers=[]).names(PROVIDERS)) == []
 
 
 def test_describe_tells_every_status_and_never_raises():

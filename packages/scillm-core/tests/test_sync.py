@@ -140,6 +140,37 @@ def test_ctrl_c_cancels_the_call_and_closes_its_connection(faulty_server):
     faulty_server.wait_until(lambda: faulty_server.open_connections == 0)
 
 
+HANDED_OVER = """
+import signal, sys, threading, time, anyio
+from scillm import portal
+portal.call(anyio.sleep, 0)
+waiting = portal._running.portal.start_task_soon
+def interrupted(*args):
+    task = waiting(*args)
+    signal.raise_signal(signal.SIGINT)
+    return task
+portal._running.portal.start_task_soon = interrupted
+ended = threading.Event()
+async def work():
+    try:
+        await anyio.sleep(600)
+    finally:
+        ended.set()
+try:
+    portal.call(work)
+except KeyboardInterrupt:
+    portal._running.portal.start_task_soon = waiting
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_a_call_is_handed_over_does_not_hang_the_program():
+    """The signal can come before there is a future; the work is cancelled at exit all the same."""
+    done = run_script(HANDED_OVER, timeout=20)
+
+    assert done.stdout.strip() == "interrupted", done.stderr
+
+
 def test_cancelling_the_future_cancels_the_work():
     """`portal.start` hands out a future; cancelling it reaches the coroutine."""
     seen = threading.Event()

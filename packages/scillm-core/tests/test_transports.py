@@ -551,6 +551,7 @@ def test_a_connection_that_ended_while_it_was_idle_is_not_used_again(way, certif
 
         way.run(main, ca_bundle=certificates.authority)
 
+        server.wait_until(lambda: server.open_connections == 0)
         assert server.connections == 4
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from scillm.models import Completion, CompletionChunk
     from scillm.plugins.registry import Registry
+    from scillm.recording import record, replay
     from scillm.records import ChatRequest, Claim, Endpoint, Job, Limits, Outcome, Trial, Verdict
     from scillm.routing.parallel import ParallelResult, RouterParallelRequest
     from scillm.routing.router import Router
@@ -58,6 +59,7 @@ _HOMES = {
     "scillm.api": ("acompletion", "completion"),
     "scillm.models": ("Completion", "CompletionChunk"),
     "scillm.plugins.registry": ("Registry",),
+    "scillm.recording": ("record", "replay"),
     "scillm.records": (
         "ChatRequest",
         "Claim",
@@ -133,6 +135,8 @@ __all__ = [
     "Verdict",
     "acompletion",
     "completion",
+    "record",
+    "replay",
 ]
 
 

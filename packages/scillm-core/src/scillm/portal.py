@@ -6,7 +6,8 @@ import atexit
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from scillm.errors import UsageError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
+    from anyio import CancelScope
     from anyio.from_thread import BlockingPortal
 
 Result = TypeVar("Result")
@@ -45,9 +47,12 @@ class _Running:
 
     def stop(self) -> None:
         with self.lock:
-            context, self.portal, self.context = self.context, None, None
+            portal, self.portal = self.portal, None
+            context, self.context = self.context, None
             self.thread_id = None
-        if context is not None:
+        if portal is not None and context is not None:
+            # What still runs belongs to nobody any more: the program is ending.
+            portal.call(partial(portal.stop, cancel_remaining=True))
             context.__exit__(None, None, None)
 
     def forget(self) -> None:
@@ -77,11 +82,43 @@ def start(function: Callable[..., Awaitable[Result]], *args: Any) -> Future[Resu
     return _running.get().start_task_soon(function, *args)
 
 
+class _Work(Generic[Result]):
+    """A call on the background loop that can be cancelled from anywhere, at any moment.
+
+    Ctrl-C may come while the call is still being handed over, when there is no future yet.
+    """
+
+    def __init__(self, function: Callable[..., Awaitable[Result]], args: tuple[Any, ...]) -> None:
+        self.function = function
+        self.args = args
+        self.scope: CancelScope | None = None
+        self.given_up = False
+        self.ended = False
+
+    async def run(self) -> Result:
+        from anyio import CancelScope
+
+        try:
+            with CancelScope() as self.scope:
+                if self.given_up:
+                    self.scope.cancel()
+                return await self.function(*self.args)
+            raise UsageError("The call was cancelled.")
+        finally:
+            self.ended = True
+
+    def give_up(self) -> None:
+        self.given_up = True
+        scope, portal = self.scope, _running.portal
+        if not self.ended and scope is not None and portal is not None:
+            portal.start_task_soon(scope.cancel)
+
+
 def call(function: Callable[..., Awaitable[Result]], *args: Any) -> Result:
     """Run `function(*args)` on the background loop and wait; Ctrl-C cancels it there."""
-    future = start(function, *args)
+    work = _Work(function, args)
     try:
-        return future.result()
+        return start(work.run).result()
     except BaseException:
-        future.cancel()
+        work.give_up()
         raise

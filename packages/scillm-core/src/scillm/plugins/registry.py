@@ -81,16 +81,22 @@ class Registry:
         self._disabled = frozenset(disabled)
         self._registered: dict[tuple[str, str], Offer] = {}
         self._offers: dict[tuple[str, str], tuple[Offer, ...]] | None = None
+        self._names: dict[str, tuple[str, ...]] = {}
         self._loaded: dict[tuple[str, str], object] = {}
 
     def names(self, group: str, /) -> Sequence[str]:
         """Usable names of a group in alphabetical order; nothing is imported."""
         known_group(group)
-        return sorted(
-            name
-            for (where, name), offers in self._table().items()
-            if where == group and not all(map(self._is_off, offers))
-        )
+        found = self._names.get(group)
+        if found is None:
+            found = self._names[group] = tuple(
+                sorted(
+                    name
+                    for (where, name), offers in self._table().items()
+                    if where == group and not all(map(self._is_off, offers))
+                )
+            )
+        return found
 
     def offers(self, group: str) -> Mapping[str, Offer]:
         """Usable offers of a group by name; nothing is imported. Conflicting names are left in."""
@@ -134,6 +140,7 @@ class Registry:
         loaded = load_offer(offer, described)
         self._registered[group, name] = offer
         self._loaded[group, name] = loaded
+        self._names.pop(group, None)
         if self._offers is not None:
             self._offers[group, name] = (offer,)
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT_WIDTH = 8
+MOST_RULES = 10_000
+"""Models whose rules are kept; a program that asks ever new ones does not fill the memory."""
 
 
 class Router:
@@ -94,6 +96,7 @@ class Router:
         self._image_policy = read_image_policy(image_policy)
         self._warned = False
         self._made_pacing: Pacing | None = None
+        self._rules: dict[str, Rules] = {}
         deployments = read_model_list(model_list)
         self._fallbacks = given.fallbacks
         self._knobs = given.knobs
@@ -356,6 +359,18 @@ class Router:
         return self._made_pacing
 
     def _flight_rules(self, arguments: Arguments) -> Rules:
+        if arguments.policy:
+            return self._rules_of(arguments)
+        # Calls that say nothing about failure share their rules, per model.
+        model = arguments.model or ""
+        rules = self._rules.get(model)
+        if rules is None:
+            rules = self._rules_of(arguments)
+            if len(self._rules) < MOST_RULES:
+                self._rules[model] = rules
+        return rules
+
+    def _rules_of(self, arguments: Arguments) -> Rules:
         settings = self._hosting.host().settings
         layers = [arguments.policy, self._planner.knobs(arguments.model or ""), self._knobs]
         options = retry_options(layers, settings)
