@@ -160,3 +160,11 @@ def test_no_error_body_can_break_the_reader(body, status):
 
     assert isinstance(complaint_of(body).text, str)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_body_nested_beyond_reading_is_still_an_error():
+    """A hostile body does not break the reader."""
+    error = built(500, b"[" * 200_000)
+
+    assert type(error) is errors.InternalServerError
+    assert "nested too deeply" in error.message

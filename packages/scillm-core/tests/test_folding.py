@@ -87,3 +87,56 @@ def test_logprobs_of_all_chunks_are_joined():
     choice = folded(chunk("a"), chunk("b")).completion().choices[0]
 
     assert choice.logprobs == {"content": ["a", "b"]}
+
+
+def test_a_call_continued_by_its_id_alone_is_joined():
+    """A server that repeats the id and leaves out the index is understood."""
+    fold = folded(
+        delta(tool_calls=[{"id": "a", "function": {"name": "f", "arguments": "{"}}]),
+        delta(tool_calls=[{"id": "a"}]),
+        delta(tool_calls=[{"id": "a", "function": {"arguments": "}"}}]),
+    )
+
+    (call,) = fold.completion().choices[0].message.tool_calls
+    assert (call.id, call.function.arguments) == ("a", "{}")
+
+
+def test_a_call_without_id_or_index_opens_one():
+    """The sloppiest server still gets its call through."""
+    fold = folded(delta(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}]))
+
+    assert fold.completion().choices[0].message.tool_calls[0].function.name == "f"
+
+
+def test_the_older_function_call_is_joined():
+    """`function_call` deltas add up; nonsense in its place does no harm."""
+    fold = folded(
+        delta(function_call={"name": "f", "arguments": '{"a"'}),
+        delta(function_call={"arguments": ": 1}", "name": None}),
+        delta(function_call="odd"),
+    )
+
+    assert fold.completion().choices[0].message.function_call == {
+        "name": "f",
+        "arguments": '{"a": 1}',
+    }
+
+
+def test_content_that_comes_in_parts_stays_in_parts():
+    """Lists of parts are put one after the other."""
+    fold = folded(delta(content=[{"type": "text", "text": "a"}]), delta(content=[{"type": "x"}]))
+
+    assert fold.completion().choices[0].message.content == [
+        {"type": "text", "text": "a"},
+        {"type": "x"},
+    ]
+
+
+def test_unknown_delta_fields_are_joined_by_their_kind():
+    """Texts and lists add up, other values are replaced, null says nothing."""
+    fold = folded(
+        delta(words=["a"], note=1), delta(words=["b"], note=2), delta(words=None, note=None)
+    )
+
+    message = fold.completion().choices[0].message
+    assert (message.words, message.note) == (["a", "b"], 2)

@@ -90,3 +90,13 @@ def test_a_character_split_over_two_pieces_stays_whole(text):
     found = decoded([bytes([byte]) for byte in b"data: " + line + b"\n\n"])
 
     assert [event.data for event in found] == [line.decode()]
+
+
+def test_an_empty_piece_changes_nothing():
+    """Transports may hand over nothing at all."""
+    assert decoded([b"", b"data: a\n", b"", b"\n"]) == [ServerSentEvent(data="a")]
+
+
+def test_a_line_end_split_between_its_two_bytes_ends_one_line():
+    """CR at the end of one piece and LF at the start of the next are one line end."""
+    assert decoded([b"data: a\r", b"\ndata: b\r", b"\n\r", b"\n"]) == [ServerSentEvent(data="a\nb")]

@@ -62,8 +62,9 @@ class _FoldedChoice:
         self._add_texts(delta)
         for call in delta.tool_calls or ():
             self._call_for(call).add(call)
-        for key, value in (delta.function_call or {}).items():
-            self.function_call[key] = self.function_call.get(key, "") + (value or "")
+        if isinstance(delta.function_call, dict):
+            for key, value in delta.function_call.items():
+                self.function_call[key] = self.function_call.get(key, "") + str(value or "")
         for key, value in delta.extra.items():
             _add_extra(self.extra, key, value)
 

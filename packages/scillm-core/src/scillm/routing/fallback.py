@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import field, frozen
 
@@ -14,9 +14,6 @@ from scillm.errors import (
     ScillmError,
     UsageError,
 )
-
-if TYPE_CHECKING:
-    from scillm.records import Message
 
 DEFAULT = "*"
 MOST = 5
@@ -98,12 +95,6 @@ def next_groups(error: ScillmError, group: str, rules: FallbackRules) -> Sequenc
         if name and name in table:
             return table[name]
     return ()
-
-
-def changed(messages: Sequence[Message], target: Fallback) -> Sequence[Message]:
-    """The messages a fallback is asked with."""
-    other: Sequence[Message] = target.changes.get("messages", messages)
-    return other
 
 
 # -- names that stand for groups ----------------------------------------------------------------
