@@ -130,7 +130,7 @@ def test_a_finished_run_leaves_no_process_no_pipe_and_no_folder(tmp_path, monkey
         "def solve(x): return x / 0",
         "def solve(x):\n    while True: pass",
         "def solve(x):\n    while True: print('x' * 999)",
-        "import os\ndef solve(x): os.closerange(0, 99)",
+        "import os\ndef solve(x): os.closerange(0, 1024)",
         "import os\ndef solve(x):\n    for n in range(99): os.mkdir(str(n))",
     ]
 

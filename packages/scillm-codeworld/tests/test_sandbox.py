@@ -37,7 +37,7 @@ SHORT = Limits(time_s=0.6, memory_mb=256)
 PREAMBLE = """
 import os, sys, signal, time
 def to_every_pipe(line):
-    for number in range(3, 40):
+    for number in range(3, 1024):
         try:
             os.write(number, line)
         except OSError:
@@ -117,9 +117,9 @@ HOSTILE = {
     "kills itself": (body("os.kill(os.getpid(), signal.SIGKILL)"), KILLED, "SIGKILL"),
     "kills its group": (body("os.killpg(0, signal.SIGTERM)"), KILLED, "SIGTERM"),
     "breaks the interpreter": (body("import ctypes\nctypes.string_at(0)"), KILLED, "SIGSEGV"),
-    "closes every pipe": (body("os.closerange(0, 64)\nreturn 5"), EXCEPTION, "exit code"),
+    "closes every pipe": (body("os.closerange(0, 1024)\nreturn 5"), EXCEPTION, "exit code"),
     "closes every pipe and stays": (
-        body("os.closerange(0, 64)\nwhile True: pass"),
+        body("os.closerange(0, 1024)\nwhile True: pass"),
         EXCEPTION,
         "closed the result pipe",
     ),

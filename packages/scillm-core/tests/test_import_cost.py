@@ -54,7 +54,7 @@ import os, threading
 class Watched(dict):
     def __getitem__(self, key): raise AssertionError(f"read {key}")
     get = __contains__ = __getitem__
-import attrs, anyio
+import attrs, anyio.lowlevel  # what they read is theirs
 os.environ = Watched()
 from scillm import *
 assert threading.active_count() == 1

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -536,6 +537,15 @@ def test_a_connection_that_the_server_closed_is_not_used_again(way, faulty_serve
     assert faulty_server.connections == 3
 
 
+@contextmanager
+def lost_tls_is_closed():
+    """asyncio of 3.10 calls a TLS transport unclosed whose connection is already lost."""
+    with warnings.catch_warnings():
+        if sys.version_info < (3, 11):
+            warnings.simplefilter("ignore", ResourceWarning)
+        yield
+
+
 @either
 @pytest.mark.parametrize("secure", [False, True])
 def test_a_connection_that_ended_while_it_was_idle_is_not_used_again(way, certificates, secure):
@@ -549,7 +559,9 @@ def test_a_connection_that_ended_while_it_was_idle_is_not_used_again(way, certif
                 assert (await transport.send(call_to(server, "/x"))).body == b"ok"
                 await anyio.sleep(0.1)  # the goodbye arrives; over TLS the server waits for ours
 
-        way.run(main, ca_bundle=certificates.authority)
+        with lost_tls_is_closed():
+            way.run(main, ca_bundle=certificates.authority)
+            gc.collect()
 
         server.wait_until(lambda: server.open_connections == 0)
         assert server.connections == 4
@@ -790,10 +802,7 @@ def test_a_break_within_tls_is_a_connection_error(way, tls_server, certificates)
     """Resets are told apart from answers over TLS as well."""
     tls_server.queue("/x", ResetMidBody(BODY * 100))
 
-    with warnings.catch_warnings():
-        if sys.version_info < (3, 11):
-            # asyncio of 3.10 calls a TLS transport unclosed whose connection is already lost.
-            warnings.simplefilter("ignore", ResourceWarning)
+    with lost_tls_is_closed():
         with pytest.raises(errors.APIConnectionError, match="broke"):
             way.send(call_to(tls_server, "/x"), ca_bundle=certificates.authority)
         gc.collect()
