@@ -158,6 +158,20 @@ def test_empty_and_invalid_answers_are_told_apart(faulty_server):
     assert is_empty(None)
 
 
+def test_checked_json_says_so_in_its_meta(faulty_server):
+    """schema_mode, fallback_used and json_valid come from what was done, not from the request."""
+    refusal = Json({"error": {"message": "json_schema is not supported"}}, 400)
+    faulty_server.queue(CHAT_PATH, refusal, Json(completion_object('{"a": 1}')))
+    schema = {"name": "s", "schema": {"type": "object", "required": ["a"]}}
+    checked = request(faulty_server, response_mode="schema_first", json_schema=schema)
+
+    one, plain = gather([checked, request(faulty_server)], max_concurrency=1)
+
+    assert (one.meta["schema_mode"], one.meta["fallback_used"]) == (True, True)
+    assert one.meta["json_valid"] is True
+    assert (plain.meta["schema_mode"], plain.meta["fallback_used"]) == (False, False)
+
+
 def test_a_timeout_is_called_that(faulty_server):
     """error_type says timeout."""
     faulty_server.route(CHAT_PATH, Stall(5, Json({})))

@@ -300,3 +300,4 @@ def test_an_event_loop_that_ends_leaves_no_connection_behind(faulty_server):
     anyio.run(main)
 
     faulty_server.wait_until(lambda: faulty_server.open_connections == 0)
+    assert faulty_server.connections == 1

@@ -197,8 +197,8 @@ def test_leaving_a_stream_early_closes_the_upstream(faulty_server, way):
         del stream
         gc.collect()
 
-    faulty_server.wait_until(lambda: faulty_server.disconnects)
     faulty_server.wait_until(lambda: faulty_server.open_connections == 0)
+    assert faulty_server.disconnects
 
 
 @pytest.mark.parametrize("way", ["aclose", "with", "cancel"])

@@ -66,7 +66,7 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         env=("SCILLM_RETRY_TIME_BUDGET_S",),
         kind="float",
         default=600.0,
-        doc="Seconds a call with all its retries may take.",
+        doc="Seconds after which no further round of a call begins, waits included.",
     ),
     Setting(
         name="retry_base_s",

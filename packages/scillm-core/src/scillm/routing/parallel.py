@@ -109,19 +109,24 @@ class ParallelResult:
 
     def _origin(self) -> dict[str, Json]:
         provider = getattr(self.error, "provider", None)
+        meta: Mapping[str, Json] = {}
         router: Mapping[str, Json] = {}
         if self.response is not None:
-            provider = self.response.scillm_meta.get("provider")
+            meta = self.response.scillm_meta
+            provider = meta.get("provider")
             router = self.response.additional_kwargs.get("router", {})
         return {
-            "schema_mode": False,
-            "fallback_used": bool(router.get("fallbacks")),
+            # Only the checked-JSON loop says so; a plain response_format is passed on unchecked.
+            "schema_mode": "schema_validation" in meta,
+            "fallback_used": bool(meta.get("fallback_used") or router.get("fallbacks")),
             "provider": provider or None,
             "deterministic": self.deterministic,
             **router,
         }
 
     def _json_valid(self) -> bool | None:
+        if self.response is not None and "json_valid" in self.response.scillm_meta:
+            return bool(self.response.scillm_meta["json_valid"])
         wanted = self.request.get("response_format")
         kind = wanted.get("type") if isinstance(wanted, Mapping) else None
         if self.response is None or kind not in ("json_object", "json_schema"):
