@@ -1,0 +1,1 @@
+"""Serving: SciLLM's engines and answers to other programs, over HTTP (extra `serve`)."""
