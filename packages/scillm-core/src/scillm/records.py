@@ -64,10 +64,14 @@ class Attempt:
     endpoint: str
     model: str
     outcome: str
-    """`ok`, or the name of the error class."""
+    """`ok`, the name of the error class, or `cancelled`."""
     status_code: int | None = None
     elapsed_s: float = 0.0
     message: str = ""
+    hedge: bool = False
+    """Whether it was the extra request of a hedged call."""
+    billed: bool = False
+    """Whether the upstream may charge for it: it answered, or nobody knows whether it did."""
 
 
 # -- wire --------------------------------------------------------------------------------------
@@ -108,22 +112,41 @@ class HttpStream:
 
 @frozen(kw_only=True)
 class Trial:
-    """A strategy's request to try `arm`. `new` asks for an arm that does not exist yet."""
+    """A strategy's request to try `arm`. `new` asks for an arm that does not exist yet.
+
+    A new arm's name is provisional until the outcome tells its content hash; `parent` is the arm
+    to start from, None for a fresh draft.
+    """
 
     number: int
     arm: str
     new: bool = False
     parent: str | None = None
+    kind: str = "run"
+    """What one pull is: `run` (all of the arm), `case` (one test case), `timing`, `generate`."""
+    payload: Json = None
+    """What the kind needs: `{"case": 3}` for a case; for `generate` hints, or None."""
 
 
 @frozen(kw_only=True)
 class Outcome:
-    """What a trial gave. `score` is None when nothing could be scored, and `reason` says why."""
+    """What a trial gave. `score` is None when nothing could be scored, and `reason` says why.
+
+    Higher scores are better. No score is the candidate's own failure; `withdrawn` says that the
+    evaluation failed instead, and that the strategy must take the trial back as if never asked.
+    """
 
     score: float | None
     status: str = "ok"
     reason: str = ""
     detail: Json = None
+    arm: str | None = None
+    """Content hash of the arm a `new` trial made; a known hash means the same arm again."""
+    withdrawn: bool = False
+    cost: Mapping[str, float] = field(factory=dict)
+    """What the trial used up: `executions`, `tokens`, `usd`; a missing key is nothing."""
+    features: Mapping[str, float | str] = field(factory=dict)
+    """Where an archive keeps the arm: numbers such as its length, texts such as its signature."""
 
 
 # -- checking ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,19 +28,23 @@ class Sweep:
             )
         self._arms = tuple(arms)
         self._seed = seed
-        self._next = 0
+        self._asked = 0
+        self._waiting = deque(self._arms)
         self._outcomes: dict[str, Outcome] = {}
 
     def ask(self) -> Trial | None:
-        """The next arm not yet asked for, or None."""
-        if self._next == len(self._arms):
+        """The next arm not yet asked for, or None; a withdrawn arm is asked for again."""
+        if not self._waiting:
             return None
-        trial = Trial(number=self._next, arm=self._arms[self._next])
-        self._next += 1
+        trial = Trial(number=self._asked, arm=self._waiting.popleft())
+        self._asked += 1
         return trial
 
     def tell(self, trial: Trial, outcome: Outcome, /) -> None:
-        """Keep the outcome of `trial`."""
+        """Keep the outcome of `trial`, unless it is withdrawn."""
+        if outcome.withdrawn:
+            self._waiting.append(trial.arm)
+            return
         self._outcomes[trial.arm] = outcome
 
     def report(self) -> Mapping[str, Json]:
