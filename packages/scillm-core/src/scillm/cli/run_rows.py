@@ -12,7 +12,9 @@ from scillm.cli.output import plain_json
 if TYPE_CHECKING:
     from scillm.records import Json
     from scillm.runs.manifest import Manifest
+    from scillm.runs.recorded import Rerun, Verified
     from scillm.runs.replay import Comparison, Replay
+    from scillm.runs.store import Begun
 
 NOT_COMPARED = "Timings are not compared: a replay reproduces findings, not measurements."
 
@@ -39,10 +41,27 @@ def listed(manifest: Manifest) -> dict[str, Json]:
     }
 
 
+def unfinished(begun: Begun, *, writer: int | None) -> dict[str, Json]:
+    """One line of `scillm runs list` for a run under way, or interrupted if nobody writes it."""
+    return {
+        "id": begun.run_id,
+        "created": begun.created,
+        "engine": begun.job.engine,
+        "items": len(begun.job.items),
+        "unfinished": True,
+        "running_pid": writer,
+    }
+
+
 def listed_cells(row: Mapping[str, Json]) -> list[str]:
     """The same as text; a run that cannot be read has its reason where the summary would be."""
     if "error" in row:
         return [row["id"], "", "", "", f"cannot be read: {row['error']}"]
+    if row.get("unfinished"):
+        how = f"unfinished: scillm runs resume {row['id']}"
+        if row["running_pid"] is not None:
+            how = f"running in process {row['running_pid']}"
+        return [row["id"], row["created"], row["engine"], str(row["items"]), how]
     summary = ", ".join(pairs(row["summary"]))
     return [row["id"], row["created"], row["engine"], str(row["items"]), summary]
 
@@ -129,6 +148,49 @@ def replayed(again: Replay) -> dict[str, Json]:
         "drift": {name: list(values) for name, values in again.drift.items()},
         "note": NOT_COMPARED,
     }
+
+
+def verified(found: Verified) -> dict[str, Json]:
+    """A verification as JSON."""
+    return {**asdict(found), "sound": not found.problems}
+
+
+def verified_line(found: Verified) -> str:
+    """The last line of a verification."""
+    if found.problems:
+        count = len(found.problems)
+        return f"{found.run_id} does not follow from its record: {count} problems."
+    return (
+        f"{found.run_id} is sound: {found.rows} rows came out the same, to the byte, and so did "
+        f"the results. Record {found.head}."
+    )
+
+
+def rerun(again: Rerun) -> dict[str, Json]:
+    """A re-execution as JSON."""
+    return {**asdict(again), "same": again.same, "note": NOT_COMPARED}
+
+
+def rerun_tables(again: Rerun) -> Iterator[tuple[Sequence[str], Sequence[Sequence[str]]]]:
+    """What differs, below the findings: rows of the record, the machine, its packages."""
+    if again.differing:
+        rows = [[str(row["row"]), arrow(row["then"], row["now"])] for row in again.differing]
+        yield ("row", "then → now"), rows
+    if again.drift:
+        yield ("environment", "then → now"), drift_cells(again.drift)
+    if again.packages:
+        rows = [
+            [name, f"{then or ABSENT} → {now or ABSENT}"]
+            for name, (then, now) in again.packages.items()
+        ]
+        yield ("package", "then → now"), rows
+
+
+def rerun_line(again: Rerun) -> str:
+    """The last line of a re-execution."""
+    same = sum(row.status == "same" for row in again.rows)
+    record = "so is" if again.record_same else "but not"
+    return f"{same} of {len(again.rows)} findings are the same, {record} every row of the record."
 
 
 def _text(value: Json) -> str:

@@ -1,51 +1,44 @@
-"""`scillm runs`: list the stored runs, show one, and do one again."""
+"""`scillm runs`: list the stored runs, show one, and do one again; more in `run_records`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from scillm import portal
 from scillm.cli import output, run_rows
+from scillm.cli.run_options import options, store_in
+from scillm.cli.run_records import COMMANDS, with_engine
 from scillm.errors import StoredRunError
-from scillm.events import ItemFinished
-from scillm.plugins.settings import load
+from scillm.runs.lock import writer_of
+from scillm.runs.record import ROWS
 from scillm.runs.replay import replay
-from scillm.runs.store import RunStore
 
 if TYPE_CHECKING:
-    from scillm.events import Event
     from scillm.records import Json
     from scillm.runs.replay import Replay
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def options(function: Function) -> Function:
-    """The options every command here has."""
-    function = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-    return click.option(
-        "--runs-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder of the run store; by default the setting `runs_dir`.",
-    )(function)
+    from scillm.runs.store import RunStore
 
 
 @click.group("runs")
 def command() -> None:
-    """List, show and replay stored runs."""
+    """List, show, verify, repeat, resume and export stored runs."""
+
+
+for more in COMMANDS:
+    command.add_command(more)
 
 
 @command.command("list")
 @options
 @click.pass_context
 def list_runs(ctx: click.Context, runs_dir: Path | None, as_json: bool) -> None:
-    """List the stored runs, oldest first."""
+    """List the stored runs, oldest first; those that have not ended are marked."""
     store = store_in(runs_dir)
     rows = [row_of(store, run_id) for run_id in store.ids()]
+    rows += [begun_row(store, run_id) for run_id in store.unfinished()]
+    rows.sort(key=lambda row: row["id"])
     if as_json:
         output.document(rows)
     elif rows:
@@ -83,19 +76,12 @@ def replay_run(ctx: click.Context, run_id: str, runs_dir: Path | None, as_json: 
 
     Nothing is stored. Exits with 1 unless every finding came out the same.
     """
-    # Only a replay needs engines, and with them the Router and its HTTP library.
-    from scillm.cli.engines import engine_named
-
     manifest = store_in(runs_dir).load(run_id)
-    doing = f"replaying {manifest.run_id}"
-    with output.busy(doing) as status:
-
-        def told(event: Event) -> None:
-            if status is not None and isinstance(event, ItemFinished):
-                status.update(f"{doing}: {event.done} of {event.total} items")
-
-        with engine_named(manifest.job.engine, told) as engine:
-            again = portal.call(replay, engine, manifest)
+    again = with_engine(
+        manifest.job.engine,
+        f"replaying {manifest.run_id}",
+        lambda engine: replay(engine, manifest),
+    )
     if as_json:
         output.document(run_rows.replayed(again))
     else:
@@ -103,15 +89,19 @@ def replay_run(ctx: click.Context, run_id: str, runs_dir: Path | None, as_json: 
     ctx.exit(0 if again.same else 1)
 
 
-def store_in(runs_dir: Path | None) -> RunStore:
-    """The store in `runs_dir`, or in the folder of the settings."""
-    return RunStore(runs_dir or load()["runs_dir"])
-
-
 def row_of(store: RunStore, run_id: str) -> dict[str, Json]:
     """One stored run, or why it cannot be read: a damaged run must not hide the others."""
     try:
         return run_rows.listed(store.load(run_id))
+    except (StoredRunError, OSError) as error:
+        return {"id": run_id, "error": str(error)}
+
+
+def begun_row(store: RunStore, run_id: str) -> dict[str, Json]:
+    """One run that has not ended, or why it cannot be read."""
+    try:
+        begun = store.begun(run_id)
+        return run_rows.unfinished(begun, writer=writer_of(begun.folder / ROWS))
     except (StoredRunError, OSError) as error:
         return {"id": run_id, "error": str(error)}
 

@@ -30,6 +30,8 @@ class Manifest:
     results: Sequence[Mapping[str, Json]]
     findings: Sequence[Finding]
     environment: Mapping[str, Json] = field(factory=dict)
+    record: Mapping[str, Json] = field(factory=dict)
+    """`rows` and `head` (the hash of the last row) of the run's record; empty without one."""
     schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Json]:
@@ -54,7 +56,13 @@ def finding(id: str, value: Json) -> Finding:
 
 
 def manifest_of(
-    job: Job, result: JobResult, *, run_id: str, created: str, environment: Mapping[str, Json]
+    job: Job,
+    result: JobResult,
+    *,
+    run_id: str,
+    created: str,
+    environment: Mapping[str, Json],
+    record: Mapping[str, Json] | None = None,
 ) -> Manifest:
     """The manifest of a finished job. `environment` is the host's; the engine's own is added."""
     return Manifest(
@@ -65,6 +73,7 @@ def manifest_of(
         results=result.results,
         findings=result.findings,
         environment={**environment, job.engine: dict(result.environment)},
+        record=record or {},
     )
 
 
@@ -88,6 +97,7 @@ def from_text(text: str, *, where: str) -> Manifest:
             results=document["results"],
             findings=findings,
             environment=document["environment"],
+            record=document.get("record", {}),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StoredRunError(f"{where} is not a run manifest: {error!r}.") from error
