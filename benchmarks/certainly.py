@@ -1,0 +1,96 @@
+"""Measure Certainly with the embedded Lean: python benchmarks/certainly.py [--checks N]
+
+Prints markdown tables. Needs `scillm certainly install`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+from scillm.plugins.settings import load
+from scillm_certainly import CheckRequest, Pool, Size
+from scillm_certainly.backends.choose import choose
+from scillm_certainly.settings import SETTINGS
+
+TACTICS = {
+    "simp": "theorem t (n : Nat) : 0 + n = n := by simp",
+    "decide": "theorem t : 17 * 19 = 323 := by decide",
+    "grind": "theorem t (a b c : Nat) (h : a = b) (g : b = c) : a = c := by grind",
+    "omega": "theorem t (a b : Nat) (h : a < b) : a + 1 ≤ b := by omega",
+    "induction": "theorem t (n : Nat) : n + 0 = n := by\n  induction n with\n"
+    "  | zero => rfl\n  | succ n ih => rfl",
+    "false, simp": "theorem t (n : Nat) : n + 1 = n := by simp",
+    "parse error": "theorem t : := by",
+}
+REPEATS = 15
+
+
+def two_theorems(number: int) -> str:
+    return (
+        f"theorem t (a b : Nat) (h : a < b) : a + {number} < b + {number} := by omega\n"
+        f"theorem u (n : Nat) : 0 + n = n := by simp -- {number}"
+    )
+
+
+async def per_second(pool: Pool, first: int, count: int) -> float:
+    started = time.monotonic()
+    async with anyio.create_task_group() as group:
+        for number in range(first, first + count):
+            group.start_soon(pool.check, CheckRequest(code=two_theorems(number)))
+    return count / (time.monotonic() - started)
+
+
+async def measure(checks: int) -> None:
+    backend = choose({**load(more=SETTINGS), "certainly_backend": "wasm"})
+    print(f"\n{backend.command[0]}, load {os.getloadavg()[0]:.1f}\n")
+    print("| one worker | |\n|---|---:|")
+    async with Pool(backend, Size(workers=1, spare=False, queue=checks)) as pool:
+        started = time.monotonic()
+        await pool.warm_up()
+        print(f"| start until ready | {time.monotonic() - started:.1f} s |")
+        for name, code in TACTICS.items():
+            taken = []
+            for number in range(REPEATS):
+                verdict = await pool.check(CheckRequest(code=f"{code}\n-- {number}"))
+                taken.append(verdict.wall_s * 1000)
+            print(f"| warm, {name}, median | {statistics.median(taken[1:]):.0f} ms |")
+        one = await per_second(pool, 0, 60)
+        print(f"| files with an omega and a simp theorem | {one:.1f} /s |")
+        before = pool.stats()["rss_mb"]
+        await per_second(pool, 1000, checks)
+        after = pool.stats()["rss_mb"]
+        print(f"| memory before and after {checks} more | {before} → {after} MB |")
+    async with Pool(backend, Size(workers=2, spare=False, queue=checks)) as pool:
+        async with anyio.create_task_group() as group:
+            for number in range(2):
+                group.start_soon(pool.check, CheckRequest(code=two_theorems(-1 - number)))
+        two = await per_second(pool, 0, 60)
+    print(f"| the same with two workers | {two:.1f} /s, {two / one:.2f} x |")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "file.lean"
+        file.write_text(two_theorems(0), encoding="utf-8")
+        environment = {**backend.environment, "CERTAINLY_DRIVER": str(file)}
+        words = [*backend.command[:-1], "--json", backend.command[-1]]
+        taken = []
+        for _ in range(3):
+            started = time.monotonic()
+            done = await anyio.run_process(
+                words, env=environment, stderr=subprocess.DEVNULL, check=False
+            )
+            assert done.returncode == 0
+            taken.append(time.monotonic() - started)
+    alone = statistics.median(taken)
+    print(f"| a process per file | {1 / alone:.2f} /s: one warm worker is {one * alone:.0f} x |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checks", type=int, default=200, help="checks for the memory row")
+    anyio.run(measure, parser.parse_args().checks)

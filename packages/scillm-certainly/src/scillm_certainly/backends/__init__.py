@@ -1,0 +1,1 @@
+"""Where a Lean comes from, and the warm processes made of it."""

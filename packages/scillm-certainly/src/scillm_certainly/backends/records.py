@@ -1,0 +1,25 @@
+"""How a Lean is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import field, frozen
+
+DRIVER, REPL = "driver", "repl"
+
+
+@frozen(kw_only=True)
+class Backend:
+    """One way to start Lean: command, environment, and the language its lines speak.
+
+    `dialect` is driver (our checker) or repl (leanprover-community's). `package` is the integrity
+    of the package the embedded Lean came from. `memory_mb` bounds the address space, 0: no bound.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(factory=dict)
+    dialect: str = DRIVER
+    package: str = ""
+    memory_mb: int = 0

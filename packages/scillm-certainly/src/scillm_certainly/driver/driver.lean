@@ -1,0 +1,542 @@
+/-
+Resident checker: one JSON object per line on /dev/stdin, one answer per line on /dev/stdout.
+  in : {"id", "nonce", "op": "check", "code", "reference"?, "maxHeartbeats"?}
+  out: U+0001, the nonce, a space, {"id", "messages", "sorries", "decls": [{name, kind, written, statement, typeHash, axioms}],
+       "replay": {errors, skipped}, "judge": null | {messages, axioms, targets: [{name, status, detail}]},
+       "examples", "userCode", "meta", "nested", "axiomsComplete", "cached", "us": {import, elab, replay, judge}}
+       or {"id", "fault"}
+The nonce, which the checked code never sees, tells an answer from a line which that code wrote itself.
+Each import set is loaded once and kept; every check starts from that untouched environment. New declarations go
+through the kernel a second time, onto it, and everything that is reported is read from what came of that.
+It runs as an elaborator because the wasm build finds no `main`, and it recurses over its own lists because that
+build holds the code of few generic library functions (List.map and the like do not run there).
+-/
+module
+public meta import Lean.Elab.Frontend
+public meta import Lean.Util.CollectAxioms
+public meta import Lean.Data.Json
+open Lean Elab
+
+namespace Certainly
+set_option maxHeartbeats 0
+
+meta def inputCtx (src file : String) : Parser.InputContext :=
+  { inputString := src, fileName := file, fileMap := FileMap.ofString src, endPos := src.rawEndPos, endPos_valid := by simp }
+
+meta partial def arrL {α : Type} (a : Array α) (i : Nat) (acc : List α) : List α :=
+  if i == 0 then acc else
+  match a[i-1]? with
+  | some x => arrL a (i-1) (x :: acc)
+  | none => acc
+meta def toL {α : Type} (a : Array α) : List α := arrL a a.size []
+meta partial def pushAll {α : Type} (l : List α) (a : Array α) : Array α :=
+  match l with
+  | [] => a
+  | x :: t => pushAll t (a.push x)
+meta def toA {α : Type} (l : List α) : Array α := pushAll l #[]
+
+meta partial def filt {α : Type} (p : α → Bool) : List α → List α
+  | [] => []
+  | x :: t => if p x then x :: filt p t else filt p t
+meta partial def mapL {α β : Type} (f : α → β) : List α → List β
+  | [] => []
+  | x :: t => f x :: mapL f t
+meta partial def anyL {α : Type} (p : α → Bool) : List α → Bool
+  | [] => false
+  | x :: t => p x || anyL p t
+meta partial def foldL {α β : Type} (f : β → α → β) (b : β) : List α → β
+  | [] => b
+  | x :: t => foldL f (f b x) t
+meta partial def zipL : List Name → List ConstantInfo → List (Name × ConstantInfo)
+  | n :: t, c :: u => (n, c) :: zipL t u
+  | _, _ => []
+meta partial def app {α : Type} : List α → List α → List α
+  | [], r => r
+  | x :: t, r => x :: app t r
+meta partial def hasName (l : List Name) (n : Name) : Bool := anyL (fun m => m == n) l
+
+/-- Axioms of core Lean in the proper sense; any other imported `axiomInfo` seen here is a theorem whose proof was left out of the exported view. -/
+meta def trueAxioms : List Name :=
+  [`propext, `Classical.choice, `Quot.sound, `sorryAx, `Lean.ofReduceBool, `Lean.ofReduceNat, `Lean.trustCompiler, `lcProof, `lcUnreachable, `lcAny]
+
+/-- A library theorem known as an axiom means that the library was loaded without its proofs. -/
+meta def bodiesHidden (env : Environment) : Bool :=
+  match env.find? `Nat.add_comm with
+  | some (.thmInfo _) => false
+  | _ => true
+
+meta def axiomsOf (env : Environment) (c : Name) : List Name :=
+  let ((), s) := ((CollectAxioms.collect c).run env).run {}
+  if bodiesHidden env then
+    filt (fun n => (match env.getModuleIdxFor? n with | none => true | _ => false) || hasName trueAxioms n) (toL s.axioms)
+  else toL s.axioms
+
+meta def kindOf : ConstantInfo → String
+  | .axiomInfo _ => "axiom" | .defnInfo _ => "def" | .thmInfo _ => "theorem" | .opaqueInfo _ => "opaque"
+  | .quotInfo _ => "quot" | .inductInfo _ => "inductive" | .ctorInfo _ => "constructor" | .recInfo _ => "recursor"
+
+meta def jstr (s : String) : Json := Json.str s
+meta def jnat (n : Nat) : Json := Json.num (JsonNumber.fromNat n)
+meta def posJson (p : Position) : Json := Json.mkObj [("line", jnat p.line), ("column", jnat p.column)]
+
+meta def msgJson (m : Message) : BaseIO Json := do
+  let d ← m.data.toString
+  let sev := match m.severity with | .information => "info" | .warning => "warning" | .error => "error"
+  let e := match m.endPos with | some p => posJson p | none => Json.null
+  return Json.mkObj [("severity", jstr sev), ("pos", posJson m.pos), ("endPos", e), ("kind", jstr m.kind.toString), ("data", jstr d)]
+
+meta partial def msgsJson : List Message → BaseIO (List Json)
+  | [] => return []
+  | m :: t => do
+    let j ← msgJson m
+    let r ← msgsJson t
+    return j :: r
+
+/-! Goals at each `sorry`, read from the info trees. -/
+mutual
+meta partial def kidsNode : PersistentArrayNode InfoTree → List InfoTree
+  | .node cs => kidsNodes (toL cs)
+  | .leaf cs => toL cs
+meta partial def kidsNodes : List (PersistentArrayNode InfoTree) → List InfoTree
+  | [] => []
+  | n :: t => app (kidsNode n) (kidsNodes t)
+end
+meta def kids (a : PersistentArray InfoTree) : List InfoTree := app (kidsNode a.root) (toL a.tail)
+
+meta def sorryJson (fm : FileMap) (stx : Syntax) (goal : String) : Json :=
+  let p (x : Option String.Pos.Raw) : Json := match x with | some q => posJson (fm.toPosition q) | none => Json.null
+  Json.mkObj [("pos", p stx.getPos?), ("endPos", p stx.getTailPos?), ("goal", jstr goal)]
+
+meta def goalText (c : ContextInfo) (gs : List MVarId) : BaseIO String := do
+  match ← (c.ppGoals gs).toBaseIO with
+  | .ok f => return f.pretty
+  | .error _ => return ""
+
+meta partial def sorriesIn (fm : FileMap) (ctx : Option ContextInfo) : List InfoTree → BaseIO (List Json)
+  | [] => return []
+  | t :: rest => do
+    let here ← match t with
+      | .context i t => sorriesIn fm (i.mergeIntoOuter? ctx) [t]
+      | .node i cs => do
+        let below ← sorriesIn fm ctx (kids cs)
+        match i, ctx with
+        | .ofTacticInfo ti, some c =>
+          if ti.stx.isOfKind `Lean.Parser.Tactic.tacticSorry then
+            let g ← goalText { c with mctx := ti.mctxBefore } ti.goalsBefore
+            pure [sorryJson fm ti.stx g]
+          else pure below
+        | .ofTermInfo ti, some c =>
+          if ti.stx.isOfKind `Lean.Parser.Term.sorry then
+            match ti.expectedType? with
+            | some ty =>
+              let g : MVarId := { name := `certainly.goal }
+              let m := c.mctx.addExprMVarDecl g Name.anonymous ti.lctx #[] ty
+              let txt ← goalText { c with mctx := m } [g]
+              pure [sorryJson fm ti.stx txt]
+            | none => pure below
+          else pure below
+        | _, _ => pure below
+      | .hole _ => pure []
+    return app here (← sorriesIn fm ctx rest)
+
+structure Cache where
+  key : String
+  env : Environment
+
+meta def hdrKey : List Import → String
+  | [] => ""
+  | i :: t => i.module.toString ++ "," ++ hdrKey t
+
+meta def mkImp (i : Import) : Import := { module := i.module }
+
+meta def getEnv (ref : IO.Ref (List Cache)) (imps : List Import) : IO (Environment × Bool) := do
+  let k := hdrKey imps
+  let cs ← ref.get
+  match filt (fun c => c.key == k) cs with
+  | c :: _ => return (c.env, true)
+  | [] =>
+    let env ← importModules (toA (mapL mkImp imps)) {} (trustLevel := 0) (loadExts := true)
+    ref.set ({ key := k, env := env } :: cs)
+    return (env, false)
+
+/-- Put the new constants, dependencies first, through the kernel once more, onto the untouched base environment. -/
+structure Rp where
+  env : Environment
+  err : List String
+
+meta def addK (r : Rp) (what : Name) (d : Declaration) : Rp :=
+  match r.env.addDeclCore 0 d none with
+  | .ok e => { r with env := e }
+  | .error _ => { r with err := what.toString :: r.err }
+
+meta partial def ctorsOf (src : Environment) : List Name → List Constructor
+  | [] => []
+  | c :: t => match src.find? c with
+    | some ci => { name := c, type := ci.type } :: ctorsOf src t
+    | none => ctorsOf src t
+meta partial def typesOf (src : Environment) : List Name → List InductiveType
+  | [] => []
+  | n :: t => match src.find? n with
+    | some (.inductInfo v) => { name := n, type := v.type, ctors := ctorsOf src v.ctors } :: typesOf src t
+    | _ => typesOf src t
+
+mutual
+meta partial def replayAll (src : Environment) : List Name → Rp → Rp
+  | [], r => r
+  | n :: t, r => replayAll src t (replayOne src n r)
+meta partial def replayOne (src : Environment) (n : Name) (r : Rp) : Rp :=
+  if r.env.contains n then r else
+  match src.find? n with
+  | none => { r with err := ("missing " ++ n.toString) :: r.err }
+  | some ci =>
+    if ci.isUnsafe || ci.isPartial then r else
+    match ci with
+    | .axiomInfo v => addK (replayAll src (toL v.type.getUsedConstants) r) n (.axiomDecl v)
+    | .defnInfo v => addK (replayAll src (toL v.value.getUsedConstants) (replayAll src (toL v.type.getUsedConstants) r)) n (.defnDecl v)
+    | .thmInfo v => addK (replayAll src (toL v.value.getUsedConstants) (replayAll src (toL v.type.getUsedConstants) r)) n (.thmDecl v)
+    | .opaqueInfo v => addK (replayAll src (toL v.value.getUsedConstants) (replayAll src (toL v.type.getUsedConstants) r)) n (.opaqueDecl v)
+    | .inductInfo v =>
+      let tys := typesOf src v.all
+      let r := foldL (fun r t => replayAll src (filt (fun m => !hasName v.all m) (toL t.type.getUsedConstants)) r) r tys
+      let r := foldL (fun r t => foldL (fun r c => replayAll src (filt (fun m => !hasName v.all m) (toL c.type.getUsedConstants)) r) r t.ctors) r tys
+      addK r n (.inductDecl v.levelParams v.numParams tys v.isUnsafe)
+    | .ctorInfo v => replayOne src v.induct r
+    | .recInfo v => replayAll src v.all r
+    | .quotInfo _ => r
+end
+
+/-- A type as a person reads it: the goal of a metavariable of that type. -/
+meta def typeText (env : Environment) (fm : FileMap) (ty : Expr) : BaseIO String := do
+  let g : MVarId := { name := `certainly.statement }
+  let m : MetavarContext := {}
+  let m := m.addExprMVarDecl g Name.anonymous {} #[] ty
+  let c : CommandContextInfo := { env := env, fileMap := fm, mctx := m, ngen := { namePrefix := `certainly } }
+  let s ← goalText { c with parentDecl? := none } [g]
+  return s
+
+meta def lastPart : Name → String
+  | .str _ s => s
+  | _ => ""
+
+/-! Names that the file's own text declares; the rest (`T.n.inj`, `f.eq_1`) is Lean's. -/
+mutual
+meta partial def idsIn (s : Syntax) : List String :=
+  match s with
+  | .node _ k cs =>
+    if k == `Lean.Parser.Command.declId then
+      match s.getArg 0 with
+      | .ident _ _ n _ => [lastPart n]
+      | _ => []
+    else anyIds (toL cs)
+  | _ => []
+meta partial def anyIds : List Syntax → List String
+  | [] => []
+  | s :: t => app (idsIn s) (anyIds t)
+end
+
+meta partial def declsJson (seen : List String) (env : Environment) (fm : FileMap) : List Name → BaseIO (List Json)
+  | [] => return []
+  | n :: t => do
+    let rest ← declsJson seen env fm t
+    match env.find? n with
+    | none => return rest
+    | some ci =>
+      if n.isInternal then return rest else
+      let s ← match ci with
+        | .thmInfo _ => typeText env fm ci.type
+        | _ => pure ""
+      return Json.mkObj [("name", jstr n.toString), ("kind", jstr (kindOf ci)), ("written", Json.bool (anyL (fun w => w == lastPart n) seen)), ("statement", jstr s), ("typeHash", jstr (toString ci.type.hash)),
+        ("axioms", Json.arr (toA (mapL (fun a => jstr a.toString) (axiomsOf env n))))] :: rest
+
+/-! What the file does besides stating and proving, read from its syntax, which its own code cannot take back. -/
+meta def codeKinds : List Name :=
+  [`Lean.Parser.Command.eval, `Lean.Parser.Command.evalBang, `Lean.Parser.Command.macro, `Lean.Parser.Command.macro_rules,
+   `Lean.Parser.Command.elab, `Lean.Parser.Command.elab_rules, `Lean.Parser.Command.initialize, `Lean.runCmd, `Lean.runElab, `Lean.runMeta,
+   `Lean.byElab, `Lean.Parser.Term.byElab, `Lean.Parser.Command.«run_cmd», `Lean.Parser.Command.«run_elab», `Lean.Parser.Command.«run_meta»,
+   `Lean.Parser.Tactic.runTac, `Lean.Parser.Command.simprocDecl, `Lean.Parser.Command.attribute, `Lean.Parser.Command.declModifiers.unsafe,
+   `Lean.Parser.Command.unsafe, `Lean.Parser.Attr.simple, `Lean.Parser.Attr.extern, `Lean.Parser.Attr.macro]
+meta def plainAttrs : List Name :=
+  [`simp, `ext, `reducible, `semireducible, `irreducible, `inline, `instance, `local, `scoped, `elab_as_elim, `symm, `refl, `trans, `grind, `norm_num,
+   `default_instance, `class, `congr, `expose, `implicit_reducible, `specialize, `noinline, `always_inline, `macro_inline, `induction_eliminator, `cases_eliminator, `csimp]
+meta def isPlainAttr (s : Syntax) : Bool :=
+  match s.getArg 0 with
+  | .ident _ _ n _ => hasName plainAttrs n
+  | _ => false
+mutual
+meta partial def runsCode (s : Syntax) : Bool :=
+  match s with
+  | .node _ k cs =>
+    if k == `Lean.Parser.Attr.simple then !(isPlainAttr s)
+    else if k == `Lean.Parser.Command.attribute then anyRuns (toL cs)
+    else hasName codeKinds k || anyRuns (toL cs)
+  | _ => false
+meta partial def anyRuns : List Syntax → Bool
+  | [] => false
+  | s :: t => runsCode s || anyRuns t
+end
+/-- Code that may reach past Lean's types into the memory of this process. -/
+meta def unsafeKinds : List Name := [`Lean.Parser.Command.unsafe, `Lean.Parser.Term.unsafe, `Lean.Parser.Attr.extern]
+mutual
+meta partial def isUnsafe (s : Syntax) : Bool :=
+  match s with
+  | .node _ k cs => hasName unsafeKinds k || anyUnsafe (toL cs)
+  | _ => false
+meta partial def anyUnsafe : List Syntax → Bool
+  | [] => false
+  | s :: t => isUnsafe s || anyUnsafe t
+end
+mutual
+meta partial def examplesIn (s : Syntax) : Nat :=
+  match s with
+  | .node _ k cs => if k == `Lean.Parser.Command.example then 1 else examplesSum (toL cs)
+  | _ => 0
+meta partial def examplesSum : List Syntax → Nat
+  | [] => 0
+  | s :: t => examplesIn s + examplesSum t
+end
+
+meta partial def isBelow (p : Name) (n : Name) : Bool :=
+  n == p || (match n with
+  | .str q _ => isBelow p q
+  | .num q _ => isBelow p q
+  | .anonymous => false)
+
+/-- A new definition for Lean's own use (a simproc, say), whatever syntax it came from. -/
+meta partial def servesLean (env : Environment) : List Name → Bool
+  | [] => false
+  | n :: t =>
+    (match env.find? n with
+     | some (.defnInfo d) => anyL (fun c => isBelow `Lean.Meta c || isBelow `Lean.Elab c) (toL d.type.getUsedConstants)
+     | _ => false) || servesLean env t
+
+/-- Nested inductives, or recursion on accessibility: where kernels before 4.34 have published holes. -/
+meta partial def touchesHoles (env : Environment) : List Name → Bool
+  | [] => false
+  | n :: t =>
+    (match env.find? n with
+     | some (.inductInfo v) => v.numNested != 0
+     | some ci => hasName (toL ci.type.getUsedConstants) `Acc.rec ||
+        (match ci with
+         | .defnInfo d => hasName (toL d.value.getUsedConstants) `Acc.rec
+         | .thmInfo d => hasName (toL d.value.getUsedConstants) `Acc.rec
+         | _ => false)
+     | none => false) || touchesHoles env t
+
+/-! The judge: does the answer state what the reference states? Both were elaborated; text is never compared. -/
+meta def isLocal (base : Environment) (n : Name) : Bool := !(base.contains n)
+
+meta partial def sameLength : List Name → List Name → Bool
+  | [], [] => true
+  | _ :: t, _ :: u => sameLength t u
+  | _, _ => false
+
+meta partial def paramLevels : List Name → List Level
+  | [] => []
+  | n :: t => Level.param n :: paramLevels t
+
+/-- `e` of `b`, with the level parameters of `b` called as `a` calls its own. -/
+meta def renamed (a b : ConstantInfo) (e : Expr) : Expr :=
+  e.instantiateLevelParams b.levelParams (paramLevels a.levelParams)
+
+meta def valueOf : ConstantInfo → Option Expr
+  | .defnInfo v => some v.value
+  | .opaqueInfo v => some v.value
+  | _ => none
+
+meta def isHole (ci : ConstantInfo) : Bool :=
+  match valueOf ci with
+  | some v => hasName (toL v.getUsedConstants) `sorryAx
+  | none => false
+
+meta partial def sameNames : List Name → List Name → Bool
+  | [], [] => true
+  | a :: t, b :: u => a == b && sameNames t u
+  | _, _ => false
+
+/-- Why the answer's constant is not the reference's, or "" when it is. -/
+meta def differs (a b : ConstantInfo) : String :=
+  let kinds := if kindOf a == kindOf b || (kindOf a == "def" && isHole a && kindOf b == "opaque") then "" else "kind: expected " ++ kindOf a ++ ", got " ++ kindOf b
+  if kinds != "" then kinds
+  else if !(sameLength a.levelParams b.levelParams) then "universe parameters differ"
+  else if !(a.type == renamed a b b.type) then "type differs"
+  else match a, b with
+    | .inductInfo v, .inductInfo w => if sameNames v.ctors w.ctors && v.numParams == w.numParams then "" else "constructors differ"
+    | _, _ =>
+      if isHole a then "" else
+      match valueOf a, valueOf b with
+      | some x, some y => if x == renamed a b y then "" else "value differs"
+      | none, none => ""
+      | _, _ => "value differs"
+
+meta def reach (ci : ConstantInfo) : List Name :=
+  let ofType := toL ci.type.getUsedConstants
+  match ci with
+  | .inductInfo v => app v.ctors ofType
+  | _ => if isHole ci then ofType else match valueOf ci with
+    | some v => app (toL v.getUsedConstants) ofType
+    | none => ofType
+
+/-- Walk every constant that the reference's target reaches and that is not the library's; the first difference found. -/
+meta partial def walk (base src dst : Environment) (todo seen : List Name) : List Name × String :=
+  match todo with
+  | [] => (seen, "")
+  | n :: t =>
+    if hasName seen n || !(isLocal base n) then walk base src dst t seen else
+    match src.find? n, dst.find? n with
+    | some a, some b =>
+      let d := differs a b
+      if d != "" then (n :: seen, n.toString ++ ": " ++ d) else walk base src dst (app (reach a) t) (n :: seen)
+    | some _, none => (n :: seen, n.toString ++ ": missing")
+    | none, _ => walk base src dst t (n :: seen)
+
+meta def targetJson (base src dst : Environment) (n : Name) : Json :=
+  let (_, d) := walk base src dst [n] []
+  Json.mkObj [("name", jstr n.toString), ("status", jstr (if d == "" then "same" else "different")), ("detail", jstr d)]
+
+meta def isTarget (env : Environment) (n : Name) : Bool :=
+  if n.isInternalDetail then false else
+  match env.find? n with
+  | some (.thmInfo _) => true
+  | some (.defnInfo _) => true
+  | some (.opaqueInfo _) => true
+  | some (.axiomInfo _) => true
+  | some (.inductInfo _) => true
+  | _ => false
+
+meta def isAxiomIn (env : Environment) (n : Name) : Bool :=
+  match env.find? n with
+  | some (.axiomInfo _) => true
+  | _ => false
+
+meta def fStr (j : Json) (k : String) (d : String) : String :=
+  match j.getObjVal? k with | .ok (.str s) => s | _ => d
+meta def fBool (j : Json) (k : String) (d : Bool) : Bool :=
+  match j.getObjVal? k with | .ok (.bool s) => s | _ => d
+meta def fNat (j : Json) (k : String) (d : Nat) : Nat :=
+  match j.getObjVal? k with | .ok (.num n) => n.mantissa.toNat | _ => d
+
+meta def isErr (m : Message) : Bool := match m.severity with | .error => true | _ => false
+
+structure Done where
+  state : Command.State
+  commands : List Syntax
+
+meta def elabWith (base : Environment) (msgs : MessageLog) (opts : Options) (ictx : Parser.InputContext) (ps : Parser.ModuleParserState) (nc : Bool) : IO Done := do
+  let cs := Command.mkState base msgs opts
+  let cs := { cs with scopes := [{ header := "", opts := opts, isNoncomputable := nc }], infoState := { enabled := true } }
+  let st ← IO.processCommands ictx ps cs
+  return { state := st.commandState, commands := toL st.commands }
+
+meta def hasErr (d : Done) : Bool := anyL isErr d.state.messages.toList
+
+/-- Proofs need no code, and the wasm package lacks the code of much of the library: so first without code generation,
+and with it only if that gave an error (macros, `#eval` and `native_decide` need code). -/
+meta def elabBest (base : Environment) (msgs : MessageLog) (opts : Options) (ictx : Parser.InputContext) (ps : Parser.ModuleParserState) : IO Done := do
+  let a ← elabWith base msgs opts ictx ps true
+  if hasErr a then
+    let b ← elabWith base msgs opts ictx ps false
+    return if hasErr b then a else b
+  else return a
+
+meta def newNames (d : Done) : IO (List Name) := do
+  let md ← mkModuleData d.state.env .private
+  return toL md.constNames
+
+/-- `partial` keeps the compiler from moving the work to where its result is used, past the clock. -/
+meta partial def replayed (src base : Environment) (names : List Name) : IO Rp :=
+  return replayAll src names { env := base, err := [] }
+
+structure Reference where
+  env : Environment
+  targets : List Name
+  errors : List Json
+  refused : List String
+
+/-- The reference is elaborated before the answer, whose own programs could change what its text means. -/
+meta def readReference (base : Environment) (opts : Options) (text : String) : IO Reference := do
+  let ictx := inputCtx text "<reference>"
+  let (_, ps, msgs) ← Parser.parseHeader ictx
+  let d ← elabBest base msgs opts ictx ps
+  let names ← newNames d
+  let rp ← replayed d.state.env base names
+  let js ← msgsJson (filt isErr d.state.messages.toList)
+  return { env := rp.env, targets := filt (isTarget rp.env) names, errors := js, refused := rp.err }
+
+meta def judged (base answer : Environment) (r : Reference) : Json :=
+  Json.mkObj [("messages", Json.arr (toA r.errors)), ("axioms", Json.arr (toA (mapL (fun n => jstr n.toString) (filt (isAxiomIn r.env) r.targets)))),
+    ("replayErrors", Json.arr (toA (mapL jstr r.refused))), ("targets", Json.arr (toA (mapL (targetJson base r.env answer) r.targets)))]
+
+meta partial def skippedOf (src dst : Environment) : List Name → List Json
+  | [] => []
+  | n :: t => if dst.contains n || n.isInternal then skippedOf src dst t else jstr n.toString :: skippedOf src dst t
+
+meta def check (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Json)) := do
+  let code := fStr req "code" ""
+  let t0 ← IO.monoNanosNow
+  let ictx := inputCtx code "<input>"
+  let (hdr, ps, msgs) ← Parser.parseHeader ictx
+  let (base, hit) ← getEnv ref (toL (headerToImports hdr))
+  let t1 ← IO.monoNanosNow
+  let opts := ({} : Options).set `maxHeartbeats (fNat req "maxHeartbeats" 200000)
+  let reference ← match req.getObjVal? "reference" with
+    | .ok (.str text) => do
+      let r ← readReference base opts text
+      pure (some r)
+    | _ => pure none
+  let t2 ← IO.monoNanosNow
+  let d ← elabBest base msgs opts ictx ps
+  let t3 ← IO.monoNanosNow
+  let names ← newNames d
+  let rp ← replayed d.state.env base names
+  let t4 ← IO.monoNanosNow
+  let verdict := match reference with
+    | some r => judged base rp.env r
+    | none => Json.null
+  let js ← msgsJson d.state.messages.toList
+  let so ← sorriesIn ictx.fileMap none (kids d.state.infoState.substituteLazy.get.trees)
+  let ds ← declsJson (anyIds d.commands) rp.env ictx.fileMap names
+  return [("messages", Json.arr (toA js)), ("sorries", Json.arr (toA so)), ("decls", Json.arr (toA ds)),
+    ("replay", Json.mkObj [("errors", Json.arr (toA (mapL jstr rp.err))), ("skipped", Json.arr (toA (skippedOf d.state.env rp.env names)))]),
+    ("judge", verdict), ("examples", jnat (examplesSum d.commands)), ("userCode", Json.bool (anyRuns d.commands || servesLean d.state.env names)),
+    ("meta", Json.bool (base.contains `Lean.Elab.Command.CommandElabM || anyUnsafe d.commands)), ("nested", Json.bool (touchesHoles rp.env names)),
+    ("axiomsComplete", Json.bool (!(bodiesHidden base))), ("cached", Json.bool hit),
+    ("us", Json.mkObj [("import", jnat ((t1 - t0) / 1000)), ("judge", jnat ((t2 - t1) / 1000)), ("elab", jnat ((t3 - t2) / 1000)), ("replay", jnat ((t4 - t3) / 1000))])]
+
+meta def safeCheck (ref : IO.Ref (List Cache)) (j : Json) : BaseIO (List (String × Json)) := do
+  match ← (check ref j).toBaseIO with
+  | .ok r => return r
+  | .error e => return [("fault", jstr (toString e))]
+
+meta def idOf (j : Json) : Json := match j.getObjVal? "id" with | .ok v => v | _ => Json.null
+
+meta def say (o : IO.FS.Handle) (nonce : String) (fields : List (String × Json)) : IO Unit := do
+  -- The line break first: whatever the checked code left on the line before, ours stands alone.
+  o.putStrLn ("\n\x01" ++ nonce ++ " " ++ (Json.mkObj fields).compress)
+  o.flush
+
+meta partial def serve (i o : IO.FS.Handle) (ref : IO.Ref (List Cache)) : IO Unit := do
+  let l ← i.getLine
+  if l.isEmpty then return
+  match Json.parse l with
+  | .error e => say o "" [("fault", jstr e)]
+  | .ok j =>
+    let fields ← safeCheck ref j
+    say o (fStr j "nonce" "") (("id", idOf j) :: fields)
+  serve i o ref
+
+meta def main : IO Unit := do
+  let o ← IO.FS.Handle.mk "/dev/stdout" .write
+  let i ← IO.FS.Handle.mk "/dev/stdin" .read
+  let ref ← IO.mkRef []
+  let (env, _) ← getEnv ref [{ module := `Init }]
+  say o "ready" [("version", jstr Lean.versionString), ("commit", jstr Lean.githash), ("axiomsComplete", Json.bool (!(bodiesHidden env)))]
+  serve i o ref
+
+syntax (name := go) "#certainly_serve" : command
+@[command_elab go] public meta def elabGo : Command.CommandElab := fun _ _ _ => do
+  let r ← main.toBaseIO
+  match r with
+  | .ok _ => pure ()
+  | .error e => throw (Exception.error .missing (toString e))
+end Certainly
+#certainly_serve
