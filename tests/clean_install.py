@@ -44,6 +44,26 @@ assert {v["id"]: v["status"] for v in ranked["variants"]} == {"right": "ok", "cr
 print("codeworld:", answer.text)
 """
 
+WITH_CERTAINLY = """
+import scillm
+items = [{"id": "right", "code": "theorem t (a b : Nat) : a + b = b + a := by omega"},
+         {"id": "wrong", "code": "theorem t : 1 = 2 := by decide"}]
+answer = scillm.completion(model="certainly", items=items)
+found = {r["item_id"]: r["status"] for r in answer.additional_kwargs["certainly"]["results"]}
+assert found == {"right": "proved", "wrong": "rejected"}, found
+print("certainly:", found)
+"""
+
+WITH_CHUTES = """
+from scillm_chutes import AmbiguousModelError, auto_router_from_env, infer_with_fallback
+from scillm_chutes import resolve_model
+found = resolve_model("deepseek v3", ["deepseek-ai/DeepSeek-V3", "Qwen/Qwen3-32B"])
+assert found.id == "deepseek-ai/DeepSeek-V3", found
+print("chutes:", found)
+"""
+
+USED = {"codeworld": WITH_CODEWORLD, "certainly": WITH_CERTAINLY, "chutes": WITH_CHUTES}
+
 
 def run(*command: str | Path, cwd: Path, expect: int = 0) -> str:
     """Run and return stdout; anything but the expected exit code ends the check."""
@@ -124,8 +144,8 @@ def check_member(uv: Path, wheels: Path, place: Path, member: str) -> None:
         f"assert r.files({module!r}).joinpath('py.typed').is_file(); print('{module} imports')"
     )
     print(found.strip())
-    if member == "codeworld":
-        print(clean.python(WITH_CODEWORLD).strip())
+    if member in USED:
+        print(clean.python(USED[member]).strip())
 
 
 def check_everything(uv: Path, wheels: Path, place: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 
 import anyio
 import pytest
+import scillm
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm import errors
@@ -58,6 +59,21 @@ def delta(text, finish_reason=None):
 
 
 # -- through the Router ----------------------------------------------------------------------------
+
+
+def test_a_pipeline_that_calls_scillm_completion_is_recorded_and_replayed(faulty_server, tmp_path):
+    """Inside the block `scillm.completion` goes through the session, and after it no longer."""
+    with record(tmp_path / "run.cassette"):
+        then = scillm.completion(messages=MESSAGES, **target(faulty_server))
+
+    with replay(tmp_path / "run.cassette"):
+        now = scillm.completion(messages=MESSAGES, **ELSEWHERE)
+        with pytest.raises(errors.CassetteError):
+            scillm.completion(messages=MESSAGES, **ELSEWHERE)
+    scillm.completion(messages=MESSAGES, **target(faulty_server))
+
+    assert (now.text, now.to_dict()) == (then.text, then.to_dict())
+    assert len(faulty_server.requests) == 2
 
 
 def test_a_pipeline_runs_again_without_its_server(faulty_server, tmp_path):

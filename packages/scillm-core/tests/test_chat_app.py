@@ -324,6 +324,17 @@ def test_models_may_change_while_the_server_runs() -> None:
     assert answered.model == "m"
 
 
+def test_a_model_may_be_answered_without_being_shown() -> None:
+    """`shows` keeps `/v1/models/ID` honest where `accepts` takes any name."""
+    with chat(models=["a"], accepts=lambda _: True, shows=lambda _: False) as client:
+        answered = client.chat.completions.create(model="b", messages=ASK)
+        with pytest.raises(openai.NotFoundError) as caught:
+            client.models.retrieve("b")
+
+    assert answered.model == "m"
+    assert caught.value.code == "model_not_found"
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "code"),
     [

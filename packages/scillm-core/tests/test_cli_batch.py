@@ -383,6 +383,7 @@ def test_the_outcome_as_json(here: Installation, faulty_server: FaultyServer) ->
         "journal": f"{paths[1]}.journal",
         "error": None,
         "resume": None,
+        "spend": {"requests": 2, "tokens": 8, "usd": 0.0},
     }
 
 

@@ -47,6 +47,7 @@ def test_lower_order_comes_first_and_the_list_decides_ties(orders):
         ([row(), row(max_budget=3)], r"model_list\[1\] \(g\): max_budget"),
         ([row(rpm=-1)], "rpm must be a number"),
         ([row(weight="1")], "weight must be a number"),
+        ([row(max_parallel_requests=0)], "max_parallel_requests must be a whole number above 0"),
         ([row(tags="a")], "tags must be a list"),
         ([row(order="1")], "order must be a whole number"),
         ([row(api_key="")], "api_key is empty"),

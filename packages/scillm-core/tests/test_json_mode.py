@@ -82,14 +82,93 @@ def test_an_answer_that_never_fits_is_an_error(faulty_server):
         ask(faulty_server, response_format=City)
 
 
-def test_a_plain_response_format_is_passed_on_unchecked(faulty_server):
-    """Without being asked for, nothing is checked and no second request is paid."""
+def test_a_plain_response_format_is_never_refused_or_asked_again(faulty_server):
+    """Without being asked for, no answer is refused and no second request is paid."""
     faulty_server.queue(CHAT_PATH, *says("no json"))
 
     answer = ask(faulty_server, response_format={"type": "json_object"})
 
     assert answer.text == "no json"
+    assert answer.scillm_meta["json_valid"] is False
     assert len(faulty_server.requests) == 1
+
+
+def test_a_schema_is_asked_for_once_more_as_json_object_and_then_refused(faulty_server):
+    """An answer outside its schema is worth one more request, and is never handed over as fitting."""
+    wanted = {"type": "json_schema", "json_schema": SCHEMA}
+    faulty_server.queue(CHAT_PATH, *says("no json"), *says(GOOD), *says("no"), *says("json"))
+
+    answer = ask(faulty_server, response_format=wanted)
+    with pytest.raises(scillm.SchemaError) as caught:
+        ask(faulty_server, response_format=wanted)
+
+    assert answer.text == GOOD
+    assert answer.scillm_meta["fallback_used"] is True
+    assert answer.scillm_meta["schema_validation"] == "passed"
+    assert len(caught.value.rounds) == 2
+    asked = [request.json["response_format"]["type"] for request in faulty_server.requests]
+    assert asked == ["json_schema", "json_object"] * 2
+
+
+@pytest.mark.parametrize("more", [{"repair_rounds": 1}, {"response_format": City}])
+def test_plain_mode_takes_what_comes_and_nothing_else(more):
+    """Arguments that contradict each other are refused before anything is sent."""
+    given = {"response_format": {"type": "json_object"}, "response_mode": "plain", **more}
+
+    with pytest.raises(scillm.UsageError, match="takes what comes"):
+        scillm.completion("echo/x", messages=[{"role": "user", "content": "x"}], **given)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid", "verdict"),
+    [
+        (GOOD, True, "passed"),
+        ('{"name": "Ulm"}', True, "failed"),
+        (f"```\n{GOOD}\n```", False, "none"),
+        ('{"name": 1, "name": 2}', False, "none"),
+    ],
+)
+def test_every_json_answer_has_a_verdict(faulty_server, text, valid, verdict):
+    """`scillm_meta`, and the place of the first SciLLM, say what a plain JSON answer is worth."""
+    faulty_server.queue(CHAT_PATH, *says(text))
+
+    wanted = {"type": "json_schema", "json_schema": SCHEMA}
+    answer = ask(faulty_server, response_format=wanted, response_mode="plain")
+
+    for meta in (answer.scillm_meta, answer.additional_kwargs["router"]):
+        assert (meta["json_valid"], meta["schema_validation"]) == (valid, verdict)
+        assert (meta["response_format_used"], meta["fallback_used"]) == ("json_schema", False)
+    assert answer.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "valid"),
+    [(f"Sure:\n```json\n{GOOD}\n```", GOOD, True), ("no json", "no json", False)],
+)
+def test_the_setting_alone_sanitizes_plain_json_answers(faulty_server, text, shown, valid):
+    """SCILLM_JSON_SANITIZE=1 takes the JSON out of fences and prose, and invents nothing."""
+    faulty_server.queue(CHAT_PATH, *says(text))
+
+    with scillm.Router(settings={"json_sanitize": True, "timeout_s": 10.0}) as router:
+        answer = router.completion(
+            "openai/m", MESSAGES, api_base=faulty_server.base_url,
+            response_format={"type": "json_object"},
+        )  # fmt: skip
+
+    assert answer.text == shown
+    assert answer._hidden_params["json_valid"] is valid
+    assert answer._hidden_params["json_sanitized"] is (text != shown)
+
+
+def test_a_bare_schema_is_named(faulty_server):
+    """`json_schema` may be a JSON Schema itself; servers get it with a name."""
+    faulty_server.queue(CHAT_PATH, *says(GOOD))
+
+    answer = ask(faulty_server, response_mode="schema_first", json_schema=SCHEMA["schema"])
+
+    sent = faulty_server.requests[0].json["response_format"]["json_schema"]
+    assert sent == {"name": "answer", "schema": SCHEMA["schema"]}
+    assert answer.additional_kwargs["router"]["schema_validation"] == "passed"
 
 
 @pytest.mark.parametrize(

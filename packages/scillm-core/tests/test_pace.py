@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.resilience.limits import Rates
-from scillm.resilience.pace import LEAST_SHARE, RECOVER_S, Pace
+from scillm.resilience.pace import LEAST_SHARE, MAX_HEEDED_S, RECOVER_S, Pace
 
 UNIX = 1_790_000_000.0
 
@@ -225,8 +225,8 @@ def test_tokens_slow_down_and_recover_with_calls():
 
 
 def test_without_adaptation_the_rate_stays_and_the_rest_still_holds():
-    """`adaptive=False` means exactly the configured rate."""
-    pace = Pace(Rates(rpm=60, adaptive=False))
+    """`adaptive=False` means exactly the configured rate; headers are heeded unless that is off."""
+    pace = Pace(Rates(rpm=60, adaptive=False, heeding=False))
     pace.after_limit(0.0, 3.0)
     pace.after_headers(
         0.0, {"ratelimit-remaining": "0", "ratelimit-reset": "60"}, unix_now=UNIX
@@ -234,6 +234,11 @@ def test_without_adaptation_the_rate_stays_and_the_rest_still_holds():
 
     assert pace.rate_per_s == 1.0
     assert pace.wait_s(0.0) == 3.0
+    pace.rates = Rates(rpm=60, adaptive=False)
+    pace.after_headers(
+        0.0, {"ratelimit-remaining": "0", "ratelimit-reset": "60"}, unix_now=UNIX
+    )  # fmt: skip
+    assert pace.wait_s(0.0) == 60.0
 
 
 def test_a_rest_holds_also_where_nothing_else_limits():
@@ -247,14 +252,14 @@ def test_a_rest_holds_also_where_nothing_else_limits():
 
 @given(st.integers(0, 20), st.floats(1, 100))
 def test_no_more_calls_start_than_a_header_says_are_left(left, reset_s):
-    """What the upstream says is left is used up and then nothing starts until it resets."""
+    """What is left is used up, and then nothing starts until it resets, or for a minute."""
     pace = Pace(Rates())
     headers = {"ratelimit-remaining": str(left), "ratelimit-reset": repr(reset_s)}
     pace.after_headers(50.0, headers, unix_now=UNIX)
     moments = [now for now, _ in drive(pace, [("start", 0.0)] * (left + 1))]
 
     assert all(now == 50.0 for now in moments[:left])
-    assert moments[left] == pytest.approx(50.0 + reset_s)
+    assert moments[left] == pytest.approx(50.0 + min(reset_s, MAX_HEEDED_S))
 
 
 def test_of_two_replies_the_one_that_leaves_less_counts():
@@ -304,3 +309,15 @@ def test_a_pace_is_fresh_until_something_is_learnt_and_again_when_it_is_over():
     assert pace.is_fresh(1.5)
     pace.after_limit(2.0, 1.0)
     assert not pace.is_fresh(100.0)
+
+
+def test_a_reset_far_away_holds_nobody_back_for_longer_than_a_minute():
+    """A header on an answer is a hint; who means a day refuses, and that is obeyed."""
+    pace = Pace(Rates())
+    pace.after_headers(
+        0.0, {"ratelimit-remaining": "0", "ratelimit-reset": "86400"}, unix_now=UNIX
+    )  # fmt: skip
+
+    assert pace.wait_s(0.0) == 60.0
+    pace.after_limit(0.0, 86400.0)
+    assert pace.wait_s(0.0) == 86400.0

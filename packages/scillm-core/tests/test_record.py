@@ -17,7 +17,14 @@ from scillm.runs.blobs import Blobs
 from scillm.runs.canonical import digest
 from scillm.runs.export import export, unpack
 from scillm.runs.manifest import finding
-from scillm.runs.record import MEASURED, ROWS, FolderRecord, MemoryRecord, RecordDiffersError
+from scillm.runs.record import (
+    MEASURED,
+    OUTSIDE,
+    ROWS,
+    FolderRecord,
+    MemoryRecord,
+    RecordDiffersError,
+)
 from scillm.runs.store import RunStore
 
 JSON = st.recursive(
@@ -323,3 +330,30 @@ def test_an_unfinished_run_is_found_by_the_start_of_its_id(tmp_path):
         store.begun(manifest.run_id)
     with pytest.raises(StoredRunError, match="already"):
         store.begin("20990101-x", JOB, created="")
+
+
+class Asking(Squares):
+    """Squares what somebody outside says, and asks only where the record does not know."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    async def run_recorded(self, job, record, /):
+        if record.known(f"{OUTSIDE}number") is None:
+            self.calls += 1
+            record.keep(f"{OUTSIDE}number", record.put("seven"))
+        said = record.get(record.known(f"{OUTSIDE}number"))
+        record.commit({"kind": "told", "said": said})
+        return await super().run_recorded(job, record)
+
+
+def test_a_rerun_takes_answers_from_outside_out_of_the_record(tmp_path):
+    """A model is not asked again; everything else is done anew."""
+    engine, again = Asking(), Asking()
+    _, manifest, folder = kept(tmp_path, engine)
+
+    found = anyio.run(recorded.rerun, again, manifest, folder)
+
+    assert (engine.calls, again.calls) == (1, 0)
+    assert found.same

@@ -155,7 +155,7 @@ def test_a_router_without_a_list_serves_ad_hoc_calls(faulty_server):
     assert "router" not in answer.additional_kwargs
 
 
-@pytest.mark.parametrize("name", ["redis_url", "timeout", "set_verbose", "anything_else"])
+@pytest.mark.parametrize("name", ["redis_url", "set_verbose", "anything_else"])
 def test_constructor_arguments_without_effect_are_refused(name):
     """Nothing is accepted and then ignored."""
     with pytest.raises(errors.UsageError, match=name):

@@ -80,3 +80,14 @@ def test_plugins_bring_settings_of_their_own():
     assert load({"CW_DIR": "/tmp/y"}, more=more)["cw_dir"] == Path("/tmp/y")
     assert load({}, more=more)["cw_dir"] == Path("~/x").expanduser()
     assert load({"SCILLM_PLUGINS_STRICT": "yes"})["plugins_strict"] is True
+
+
+def test_a_home_that_does_not_exist_is_named_with_what_to_set():
+    """Where ~ means nothing the error says so; a path without it is used as it is."""
+    named = Setting(name="d", env=("D_DIR",), kind="path", default="~no-such-user-here/x", doc="")
+
+    with pytest.raises(SettingsError, match=r"D_DIR is to be ~no-such-user-here/x.*Set HOME"):
+        load({}, more=[named])
+    with pytest.raises(SettingsError, match="D_DIR to a path that does not begin with ~"):
+        load({"D_DIR": "~no-such-user-here/y"}, more=[named])
+    assert load({"D_DIR": "plain/~y"}, more=[named])["d"] == Path("plain/~y")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scillm.errors import AmbiguousModelError, UnknownModelError
+
 if TYPE_CHECKING:
     from scillm_chutes.extras import (
         ainfer_with_fallback,
@@ -46,10 +48,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "AmbiguousModelError",
     "Chutes",
     "RankRules",
     "RankedRouter",
     "Resolution",
+    "UnknownModelError",
     "aauto_router_from_env",
     "ainfer_with_fallback",
     "auto_router_from_env",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         StoredRunError,
         StreamInterruptedError,
         UnknownModelError,
+        UnknownPriceError,
         UnprocessableEntityError,
         UnsupportedParamError,
         UsageError,
@@ -49,11 +50,16 @@ if TYPE_CHECKING:
     from scillm.plugins.registry import Registry
     from scillm.recording import record, replay
     from scillm.records import ChatRequest, Claim, Endpoint, Job, Limits, Outcome, Trial, Verdict
+    from scillm.resilience.spend import Budget, Spend
     from scillm.routing.parallel import ParallelResult, RouterParallelRequest
     from scillm.routing.router import Router
+    from scillm.routing.spending import set_budget, spend
     from scillm.routing.streams import AsyncCompletionStream, CompletionStream
+    from scillm.runs.cache import ResponseCache, cache_stats, initialize_cache
     from scillm.runs.manifest import Manifest
     from scillm.runs.store import RunStore
+    from scillm.search.solve import asolve, solve
+    from scillm.search.tasks import Solution, Task
 
 _HOMES = {
     "scillm.api": ("acompletion", "completion"),
@@ -71,10 +77,15 @@ _HOMES = {
         "Verdict",
     ),
     "scillm.routing.parallel": ("ParallelResult", "RouterParallelRequest"),
+    "scillm.resilience.spend": ("Budget", "Spend"),
     "scillm.routing.router": ("Router",),
+    "scillm.routing.spending": ("set_budget", "spend"),
     "scillm.routing.streams": ("AsyncCompletionStream", "CompletionStream"),
+    "scillm.runs.cache": ("ResponseCache", "cache_stats", "initialize_cache"),
     "scillm.runs.manifest": ("Manifest",),
     "scillm.runs.store": ("RunStore",),
+    "scillm.search.solve": ("asolve", "solve"),
+    "scillm.search.tasks": ("Solution", "Task"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -85,6 +96,7 @@ __all__ = [
     "AsyncCompletionStream",
     "AuthenticationError",
     "BadRequestError",
+    "Budget",
     "BudgetExceededError",
     "CapacityError",
     "CassetteError",
@@ -118,6 +130,7 @@ __all__ = [
     "ProviderError",
     "RateLimitError",
     "Registry",
+    "ResponseCache",
     "Router",
     "RouterParallelRequest",
     "RunStore",
@@ -125,18 +138,28 @@ __all__ = [
     "SchemaError",
     "ScillmError",
     "SettingsError",
+    "Solution",
+    "Spend",
     "StoredRunError",
     "StreamInterruptedError",
+    "Task",
     "Trial",
     "UnknownModelError",
+    "UnknownPriceError",
     "UnprocessableEntityError",
     "UnsupportedParamError",
     "UsageError",
     "Verdict",
     "acompletion",
+    "asolve",
+    "cache_stats",
     "completion",
+    "initialize_cache",
     "record",
     "replay",
+    "set_budget",
+    "solve",
+    "spend",
 ]
 
 

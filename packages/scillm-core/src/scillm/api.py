@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from scillm.routing.router import Router
+from scillm.routing.default import default_router
 
 if TYPE_CHECKING:
     from scillm.models import Completion
     from scillm.records import Message
     from scillm.routing.streams import AsyncCompletionStream, CompletionStream
-
-_lock = threading.Lock()
-_default: list[Router] = []
-
-
-def default_router() -> Router:
-    """The Router behind `completion`, made at first use from the environment of that moment."""
-    if not _default:
-        with _lock:
-            if not _default:
-                _default.append(Router())
-    return _default[0]
 
 
 @overload
@@ -92,8 +79,9 @@ async def acompletion(
     outright. `extra_headers` go with the HTTP request, `extra_body` into its body unchecked.
     Every other argument is the provider's and passes through untouched; None means not given.
 
-    A Python type as `response_format`, `response_mode="schema_first"` with `json_schema`, or
-    `repair_rounds` get a checked JSON answer; see `docs/guide/structured_output.md`.
+    A Python type or a schema as `response_format`, `response_mode="schema_first"` with
+    `json_schema`, or `repair_rounds` get a checked JSON answer, or `SchemaError`;
+    `response_mode="plain"` takes what comes. See `docs/guide/structured_output.md`.
 
     Raises `UsageError` when nothing was sent, and `ProviderError` when the upstream failed.
     """

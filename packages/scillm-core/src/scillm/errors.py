@@ -98,7 +98,24 @@ class UnsupportedParamError(UsageError):
 
 
 class BudgetExceededError(UsageError):
-    """The budget given for this work is used up."""
+    """The budget given for this work is used up.
+
+    `.unit` is requests, tokens or usd; `.fits_later` is true when the request would fit once what
+    is in the air has turned out to cost no more than it is known to cost now.
+    """
+
+    def __init__(self, message: str, *, unit: str = "", fits_later: bool = False) -> None:
+        super().__init__(message)
+        self.unit = unit
+        self.fits_later = fits_later
+
+
+class UnknownPriceError(UsageError):
+    """Money is bounded, but nobody knows what this model costs. `.model` names it."""
+
+    def __init__(self, message: str, *, model: str = "") -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class StoredRunError(UsageError):
@@ -205,6 +222,8 @@ class APIConnectionError(ProviderError):
     """No complete reply came: refused, reset, cut off, or a name that does not resolve."""
 
     retryable = True
+    was_sent = True
+    """False where no connection was made, so that the upstream has certainly seen nothing."""
 
 
 class APITimeoutError(APIConnectionError):

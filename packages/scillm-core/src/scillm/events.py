@@ -46,6 +46,29 @@ class AttemptFailed:
 
 
 @frozen(kw_only=True)
+class AttemptCancelled:
+    """An attempt was given up under way: another was faster, or the caller has left."""
+
+    call_id: str
+    number: int
+    endpoint: str
+    provider: str
+    model: str
+    elapsed_s: float
+
+
+@frozen(kw_only=True)
+class Hedged:
+    """An attempt has not answered for `after_s`, and one more request leaves beside it."""
+
+    call_id: str
+    model: str
+    slow: str
+    to: str
+    after_s: float
+
+
+@frozen(kw_only=True)
 class RetryScheduled:
     """A round through the deployments failed, and another follows after `wait_s`."""
 
@@ -80,6 +103,31 @@ class FellBack:
 
 
 @frozen(kw_only=True)
+class SharedPaceChanged:
+    """The pace shared between processes was lost (each goes on alone), or is shared again."""
+
+    shared: bool
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class BudgetReached:
+    """A budget is used up: `hard` ones refuse from now on, soft ones go on. Told once each."""
+
+    name: str
+    unit: str
+    hard: bool
+
+
+@frozen(kw_only=True)
+class CacheFaulted:
+    """The response cache could not be read or written; the call went on without it."""
+
+    key: str
+    reason: str
+
+
+@frozen(kw_only=True)
 class TrialFinished:
     """A search tried one arm."""
 
@@ -103,9 +151,14 @@ Event: TypeAlias = (
     AttemptStarted
     | AttemptSucceeded
     | AttemptFailed
+    | AttemptCancelled
+    | Hedged
     | RetryScheduled
     | GaveUp
     | FellBack
+    | SharedPaceChanged
+    | BudgetReached
+    | CacheFaulted
     | TrialFinished
     | ItemFinished
 )

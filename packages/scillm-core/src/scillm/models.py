@@ -180,6 +180,12 @@ class Completion(OpenAIRecord):
     system_fingerprint: str | None = None
     additional_kwargs: dict[str, Json] = field(factory=dict, repr=False)
 
+    def with_additional(self, additional_kwargs: dict[str, Json]) -> Completion:
+        """The same answer with other side information; several times as fast as `evolve`."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, additional_kwargs=additional_kwargs)
+        return copy
+
     @property
     def scillm_meta(self) -> Mapping[str, Json]:
         """View of `additional_kwargs["scillm"]`: requested, resolved and served model, attempts."""

@@ -69,12 +69,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_running.forget)
 
 
+def is_here() -> bool:
+    """Whether this is the background loop's own thread, where a synchronous call would hang."""
+    return threading.get_ident() == _running.thread_id
+
+
 def start(function: Callable[..., Awaitable[Result]], *args: Any) -> Future[Result]:
     """Start `function(*args)` on the background loop; cancelling the future cancels it there.
 
     Raises `UsageError` when called from the background loop itself, which would wait for itself.
     """
-    if threading.get_ident() == _running.thread_id:
+    if is_here():
         raise UsageError(
             "A synchronous SciLLM call was made from SciLLM's own event loop (a hook, a provider "
             "or a callback). Use the async form there, for example `await acompletion(…)`."

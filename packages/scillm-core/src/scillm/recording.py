@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scillm.http.choice import make_transport
 from scillm.plugins.settings import load
+from scillm.routing.default import give_back, lend
 from scillm.routing.router import Router
 from scillm.runs.cassette import RecordingTransport, ReplayTransport
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A Router for the time of a `with` or `async with`. Remembers it and how to end."""
+    """A Router for the time of a `with` or `async with`. Remembers it and how to end.
+
+    Meanwhile it also answers `scillm.completion` and `scillm.acompletion`, in the whole process.
+    """
 
     def __init__(self, opened: Callable[[], tuple[Router, Callable[[], None]]]) -> None:
         self._opened = opened
@@ -24,6 +28,7 @@ class Session:
 
     def __enter__(self) -> Router:
         self._router, self._end = self._opened()
+        lend(self._router)
         return self._router
 
     def __exit__(self, *_error: object) -> None:
@@ -48,11 +53,14 @@ class Session:
         assert router is not None
         assert end is not None
         self._router = self._end = None
+        give_back(router)
         return router, end
 
 
 def record(path: str | Path, *, overwrite: bool = False, **router: Any) -> Session:
     """`with record("run.cassette") as router:` keeps every HTTP exchange of that Router.
+
+    `scillm.completion` goes through it too, as long as the block lasts.
 
     Other arguments are `Router`'s; calls go out through its `transport`. Raises `CassetteError`
     when the file exists and `overwrite` is not given. Keys and other credentials are not kept.
@@ -72,6 +80,8 @@ def record(path: str | Path, *, overwrite: bool = False, **router: Any) -> Sessi
 
 def replay(path: str | Path, **router: Any) -> Session:
     """`with replay("run.cassette") as router:` answers from the file, without any network.
+
+    `scillm.completion` is answered from it too, as long as the block lasts.
 
     Other arguments are `Router`'s and should be those of the recording. A request that was not
     recorded raises `CassetteError`, which names the nearest one that was.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,10 @@ from scillm.errors import ProviderError, ScillmError, UsageError
 if TYPE_CHECKING:
     from scillm.records import Json
 
-ANSWER, FAILURE, START = "answer", "failure", "start"
+ANSWER, FAILURE, START, SPENT = "answer", "failure", "start", "spent"
+
+
+NOT_OF_A_FAILURE = frozenset({"kind", "at", "elapsed_s", "spend"})
 
 
 @frozen(kw_only=True)
@@ -70,6 +74,17 @@ def answer_entry(id: str, row: Mapping[str, Json], *, at: float, elapsed_s: floa
     return {"kind": ANSWER, "id": id, "at": at, "elapsed_s": elapsed_s, "row": dict(row)}
 
 
+def with_spend(entry: Json, spend: Mapping[str, int] | None) -> Json:
+    """`entry` with what asking cost: requests, tokens, picodollars; nothing is left out as 0."""
+    spent = {unit: amount for unit, amount in (spend or {}).items() if amount}
+    return {**entry, "spend": spent} if spent else entry
+
+
+def spent_entry(id: str, *, at: float) -> Json:
+    """The journal's row for what was spent on an item without an outcome: it was cut off."""
+    return {"kind": SPENT, "of": id, "at": at}
+
+
 def failure_entry(failure: Failure, *, at: float, elapsed_s: float) -> Json:
     """The journal's row for a failure."""
     return {"kind": FAILURE, "at": at, "elapsed_s": elapsed_s, **asdict(failure)}
@@ -82,7 +97,7 @@ def start_entry(about: Mapping[str, Json], *, at: float) -> Json:
 
 def failure_in(entry: Mapping[str, Json]) -> Failure:
     """The failure that `failure_entry` wrote."""
-    return Failure(**{k: v for k, v in entry.items() if k not in ("kind", "at", "elapsed_s")})
+    return Failure(**{k: v for k, v in entry.items() if k not in NOT_OF_A_FAILURE})
 
 
 @frozen(kw_only=True)
@@ -94,6 +109,8 @@ class Index:
     nameless: dict[int, int] = field(factory=dict)
     """Items without an id: place in the input → byte."""
     starts: list[Mapping[str, Json]] = field(factory=list)
+    spent: Counter[str] = field(factory=Counter)
+    """What all rows together say was spent, by unit."""
 
     def refuse(self, entry: Mapping[str, Json]) -> None:
         """Raise `UsageError` for an entry about an id that is answered: its answer stands."""
@@ -106,6 +123,7 @@ class Index:
     def note(self, entry: Mapping[str, Json], offset: int) -> None:
         """Take an entry into account."""
         kind, name = entry.get("kind"), entry.get("id")
+        self.spent.update(entry.get("spend", {}))
         if kind == ANSWER and isinstance(name, str):
             self.failed.pop(name, None)
             self.answered[name] = offset
@@ -115,6 +133,8 @@ class Index:
             self.nameless[entry["index"]] = offset
         elif kind == START:
             self.starts.append(entry)
+        elif kind == SPENT:
+            return
         else:
             raise UsageError(
                 f"The journal has a row of kind {kind!r}: it is sound, but not a batch's."

@@ -12,7 +12,15 @@ from anyio import lowlevel, to_thread
 from attrs import evolve, frozen
 
 from scillm.batch.buckets import TokenBucket
-from scillm.batch.entries import answer_entry, failure_entry, failure_of, text_id, without_id
+from scillm.batch.entries import (
+    answer_entry,
+    failure_entry,
+    failure_of,
+    spent_entry,
+    text_id,
+    with_spend,
+    without_id,
+)
 from scillm.batch.progress import Progress
 from scillm.batch.scribe import Scribe
 from scillm.errors import UsageError
@@ -52,6 +60,10 @@ class Rules:
     """Ask again what an earlier run stated as failed."""
     stop_on: tuple[type[Exception], ...] = ()
     """Errors that end the run instead of being one item's failure."""
+    drain_on: tuple[type[Exception], ...] = ()
+    """Those of them that let what is in flight end, however long it takes."""
+    spend_of: Callable[[str], Mapping[str, int]] | None = None
+    """What asking an item has cost, by its id; written down with its outcome."""
     grace_s: float = GRACE_S
     on_progress: Callable[[Progress], None] | None = None
 
@@ -151,13 +163,16 @@ class Batch:
 
     async def _work(self, all_workers: anyio.CancelScope) -> None:
         try:
-            while (found := await self._next()) is not None:
+            while self._fatal is None and (found := await self._next()) is not None:
                 await self._token()
                 await self._finish(*found)
                 await lowlevel.checkpoint()
         except Exception as error:  # noqa: BLE001 - raised by run, bare, when the others have ended
             self._fatal = self._fatal or error
-            all_workers.cancel()
+            if isinstance(error, self._rules.drain_on):
+                self.progress = evolve(self.progress, stopping=True)
+            else:
+                all_workers.cancel()
         finally:
             self._at_work -= 1
             if not self._at_work:
@@ -187,15 +202,28 @@ class Batch:
             row = {self._id_key: _value(item, self._id_key), "out": _plain(out)}
             json_text(row)
         except self._rules.stop_on:
+            await self._write_spend(name)
+            raise
+        except anyio.get_cancelled_exc_class():
+            await self._write_spend(name)
             raise
         except Exception as error:  # noqa: BLE001 - an item fails alone, with its reason written
             failure = failure_of(error, id=name)
         at, elapsed_s = round(time.time(), 3), round(time.monotonic() - started, 6)
         if failure is not None:
-            await self._scribe.write(failure_entry(failure, at=at, elapsed_s=elapsed_s))
+            entry = failure_entry(failure, at=at, elapsed_s=elapsed_s)
         else:
-            await self._scribe.write(answer_entry(name, row, at=at, elapsed_s=elapsed_s))
+            entry = answer_entry(name, row, at=at, elapsed_s=elapsed_s)
+        await self._scribe.write(with_spend(entry, self._spend_of(name)))
         return failure is None
+
+    async def _write_spend(self, name: str) -> None:
+        if spend := self._spend_of(name):
+            entry = spent_entry(name, at=round(time.time(), 3))
+            await self._scribe.write(with_spend(entry, spend))
+
+    def _spend_of(self, name: str) -> Mapping[str, int]:
+        return {} if self._rules.spend_of is None else self._rules.spend_of(name)
 
     async def _ask(self, item: Any) -> Any:
         if self._is_async:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,11 +47,29 @@ def command() -> None:
     show_default=True,
     help="Try a request again when that can help, as the settings retry_… say.",
 )
+@click.option(
+    "--budget-usd",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="Most the whole batch may cost, earlier runs included.",
+)
+@click.option(
+    "--budget-tokens", type=click.IntRange(min=0), help="Most tokens it may use, in and out."
+)
+@click.option("--budget-requests", type=click.IntRange(min=0), help="Most requests it may send.")
+@click.option(
+    "--input-price",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="Price of a million tokens in.",
+)
+@click.option("--output-price", type=click.FloatRange(min=0), metavar="USD", help="The same, out.")
 @click.option("--retry-failed", is_flag=True, help="Ask again what an earlier run gave up.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.pass_context
 def run_file(
     ctx: click.Context,
+    /,
     in_path: Path,
     out_path: Path,
     model: str | None,
@@ -62,13 +80,15 @@ def run_file(
     retry: bool,
     retry_failed: bool,
     as_json: bool,
+    **money: Any,
 ) -> None:
     """Answer every request of IN.jsonl, in the OpenAI Batch format, into OUT.jsonl.
 
     Answers are kept in OUT.jsonl.journal as they come. OUT.jsonl is written when every request has
     its answer or its stated failure, in the order of IN.jsonl. The same command goes on after an
     interruption: Ctrl-C finishes what is in flight, a second one does not. Exits with 1 unless
-    every request is answered.
+    every request is answered. A budget that is used up stops the run before the next request
+    leaves; what is in flight is finished.
     """
     plan = Plan(
         in_path=in_path,
@@ -80,6 +100,7 @@ def run_file(
         timeout_s=timeout_s,
         retry=retry,
         retry_failed=retry_failed,
+        **money,
     )
     ended = run_plan(plan)
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scillm.batch.progress import Progress, duration_text, left_s, rate_per_s
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from rich.progress import Progress as Bar
@@ -17,23 +18,24 @@ EVERY_S = 10.0
 """Between two lines in a pipe."""
 
 
-def told(progress: Progress, total: int, elapsed_s: float) -> str:
-    """One line on how far the batch is."""
+def told(progress: Progress, total: int, elapsed_s: float, more: Sequence[str] = ()) -> str:
+    """One line on how far the batch is; `more` is what else there is to say."""
     settled = progress.skipped + progress.done
     parts = [f"{settled} of {total}", f"{progress.failed} failed"]
     if progress.stopping:
         rest_text = f"finishing {progress.in_flight} in flight" if progress.in_flight else "stopped"
-        return ", ".join([*parts, rest_text])
+        return ", ".join([*parts, rest_text, *more])
     rest = left_s(progress.done, total - settled, elapsed_s)
     rate = rate_per_s(progress.done, elapsed_s)
-    return ", ".join([*parts, f"{rate:.1f}/s", f"{duration_text(rest)} left"])
+    return ", ".join([*parts, f"{rate:.1f}/s", f"{duration_text(rest)} left", *more])
 
 
 class Shown:
     """Shows progress while it is entered. Remembers when it started and what it showed last."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, more: Callable[[], Sequence[str]] = tuple) -> None:
         self._total = total
+        self._more = more
         self._started = time.monotonic()
         self._said_at = self._started
         self._was_stopping = False
@@ -43,7 +45,7 @@ class Shown:
     def update(self, progress: Progress) -> None:
         """Show the counts of this moment."""
         now = time.monotonic()
-        line = told(progress, self._total, now - self._started)
+        line = told(progress, self._total, now - self._started, self._more())
         if self._bar is not None and self._task is not None:
             done = progress.skipped + progress.done
             self._bar.update(self._task, completed=done, told=line)

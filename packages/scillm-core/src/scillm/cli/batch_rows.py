@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scillm.batch.ledger import failures_in, journal_path, read_index
 from scillm.errors import UsageError
+from scillm.resilience.spend import in_usd
 from scillm.runs.lock import writer_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ def outcome(plan: Plan, ended: Ended) -> dict[str, Json]:
         "journal": str(journal_path(plan.out_path)),
         "error": ended.reason or None,
         "resume": ended.resume or None,
+        "spend": spend_json(ended.spent),
+    }
+
+
+def spend_json(spent: Mapping[str, int]) -> dict[str, Json]:
+    """What a batch has spent, over all its runs."""
+    return {
+        "requests": spent.get("requests", 0),
+        "tokens": spent.get("tokens", 0),
+        "usd": in_usd(spent.get("pico_usd", 0)),
     }
 
 
@@ -63,6 +74,7 @@ def status_of(out_path: Path) -> dict[str, Json]:
         "open": max(0, asked - settled) if isinstance(asked, int) else None,
         "failures": dict(Counter(row.type for row in failures_in(path, index))),
         "runs": len(index.starts),
+        "spend": spend_json(index.spent),
         "last_start": _utc(start["at"]),
         "about": about,
         "output": str(out_path) if out_path.exists() else None,
@@ -81,6 +93,7 @@ def status_cells(found: Mapping[str, Json]) -> list[tuple[str, str]]:
         ("answered", str(found["answered"])),
         ("failed", f"{found['failed']}: {kinds}" if kinds else "0"),
         ("open", _shown(found["open"])),
+        ("spent", _spent(found["spend"])),
         ("runs", f"{found['runs']}, the last began {found['last_start'] or '(unknown)'}"),
         ("model", about.get("model") or "(each request's own)"),
         ("input", _shown(about.get("input"))),
@@ -97,6 +110,11 @@ def _state(found: Mapping[str, Json]) -> str:
     if found["running"]:
         return f"running, process {_shown(found['pid'])}"
     return "stopped, not whole" if found["open"] or not found["output"] else "whole"
+
+
+def _spent(spend: Mapping[str, Json]) -> str:
+    money = f", ${spend['usd']:.6g}" if spend["usd"] else ""
+    return f"{spend['requests']} requests, {spend['tokens']} tokens{money}"
 
 
 def _shown(value: Json) -> str:

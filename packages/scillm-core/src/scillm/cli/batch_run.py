@@ -7,6 +7,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from scillm.batch.loop import Batch, Rules
 from scillm.batch.openai_files import answer_line, check_input, failure_line, requests_in
 from scillm.batch.view import plain_line, replace_file
 from scillm.cli.batch_progress import Shown
+from scillm.cli.batch_spend import Till, prices_of, reason_of, rests_told
 from scillm.cli.chat import key_from
 from scillm.errors import (
     AmbiguousModelError,
@@ -30,16 +32,26 @@ from scillm.errors import (
     ScillmError,
     SettingsError,
     UnknownModelError,
+    UnknownPriceError,
     UsageError,
 )
 
 if TYPE_CHECKING:
     from scillm.batch.openai_files import BatchInput, BatchRequest
     from scillm.batch.progress import Progress
+    from scillm.models import Completion
     from scillm.records import Json
+    from scillm.resilience.spend import Account
+    from scillm.routing.router import Router
     from scillm.runs.journal import Row
 
-FOR_ALL = (AuthenticationError, PaymentRequiredError, BudgetExceededError, SettingsError)
+FOR_ALL = (
+    AuthenticationError,
+    PaymentRequiredError,
+    BudgetExceededError,
+    UnknownPriceError,
+    SettingsError,
+)
 """Errors that every further request would meet too: the batch stops, and nothing is given up."""
 
 OF_THE_MODEL = (PluginError, UnknownModelError, AmbiguousModelError)
@@ -61,6 +73,11 @@ class Plan:
     timeout_s: float | None = None
     retry: bool = True
     retry_failed: bool = False
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+    budget_requests: int | None = None
+    input_price: float | None = None
+    output_price: float | None = None
 
     def again(self, *, retry_failed: bool) -> str:
         """The command line that goes on with this batch."""
@@ -70,6 +87,11 @@ class Plan:
             "--api-key-env": self.api_key_env,
             "--concurrency": self.concurrency,
             "--timeout": self.timeout_s,
+            "--budget-usd": self.budget_usd,
+            "--budget-tokens": self.budget_tokens,
+            "--budget-requests": self.budget_requests,
+            "--input-price": self.input_price,
+            "--output-price": self.output_price,
         }
         words = ["scillm", "batch", "run", str(self.in_path), str(self.out_path)]
         for name, value in given.items():
@@ -86,6 +108,9 @@ class Plan:
             "api_base": CREDENTIALS.sub("***", self.api_base) if self.api_base else None,
             "concurrency": self.concurrency,
             "retry_failed": self.retry_failed,
+            "budget_usd": self.budget_usd,
+            "budget_tokens": self.budget_tokens,
+            "budget_requests": self.budget_requests,
         }
 
 
@@ -97,6 +122,8 @@ class Ended:
     answered: int
     failed: int
     progress: Progress
+    spent: Mapping[str, int]
+    """Of the whole batch: requests, tokens, picodollars."""
     is_written: bool
     """Whether the output is there."""
     reason: str = ""
@@ -133,6 +160,8 @@ def run_plan(plan: Plan) -> Ended:
 
 
 def _run(plan: Plan, asked: BatchInput, ledger: Ledger, api_key: str | None) -> Ended:
+    from scillm.routing.router import Router
+
     def is_open(custom_id: str) -> bool:
         return custom_id not in ledger.index.answered and custom_id not in ledger.index.failed
 
@@ -140,16 +169,26 @@ def _run(plan: Plan, asked: BatchInput, ledger: Ledger, api_key: str | None) -> 
     if any(map(is_open, asked.digests)):
         # An output that exists is whole; this one lacks a request.
         plan.out_path.unlink(missing_ok=True)
+    till = Till(plan, ledger.index.spent)
+    router = Router(budget=till.account, prices=prices_of(plan))
     ledger.record([start_entry(plan.about(total), at=round(time.time(), 3))])
-    with plan.in_path.open("rb") as lines, Shown(total) as shown:
+
+    def more() -> list[str]:
+        told = till.told()
+        rests = rests_told(router.resting(), datetime.now().astimezone())
+        return [told, *rests] if told else rests
+
+    with plan.in_path.open("rb") as lines, Shown(total, more) as shown:
         rules = Rules(
             width=plan.concurrency,
             retry_failed=plan.retry_failed,
             stop_on=FOR_ALL + (OF_THE_MODEL if plan.model else ()),
+            drain_on=(BudgetExceededError,),
+            spend_of=till.spend_of,
             on_progress=shown.update,
         )
         items = requests_in(lines, needs_model=not plan.model)
-        ended_by = anyio.run(partial(_ask_all, plan, items, ledger, rules, api_key))
+        ended_by = anyio.run(partial(_ask_all, plan, items, ledger, rules, router, till, api_key))
     progress, stopped_by, error = ended_by
     is_written = not any(map(is_open, asked.digests))
     if is_written:
@@ -159,13 +198,14 @@ def _run(plan: Plan, asked: BatchInput, ledger: Ledger, api_key: str | None) -> 
         answered=sum(custom_id in ledger.index.answered for custom_id in asked.digests),
         failed=sum(custom_id in ledger.index.failed for custom_id in asked.digests),
         progress=progress,
+        spent=dict(ledger.index.spent),
         is_written=is_written,
     )
     if stopped_by is None and error is None:
         return evolve(told, exit_code=0 if told.is_whole else 1)
     return evolve(
         told,
-        reason="" if error is None else error.message,
+        reason=reason_of(error),
         resume=plan.again(retry_failed=plan.retry_failed),
         exit_code=1 if stopped_by is None else 128 + stopped_by,
     )
@@ -197,18 +237,22 @@ async def _ask_all(
     items: Iterator[BatchRequest],
     ledger: Ledger,
     rules: Rules,
+    router: Router,
+    till: Till,
     api_key: str | None,
 ) -> tuple[Progress, int | None, ScillmError | None]:
     """Counts, the signal that stopped the run, and the error that did."""
-    from scillm.routing.router import Router
-
     stopped_by: list[int] = []
     error: ScillmError | None = None
-    async with Router() as router:
+    async with router:
 
         async def ask(request: BatchRequest) -> Json:
+            answer = await till.paid(request.custom_id, partial(answered, request))
+            return {"request": request.digest(), "body": answer.to_dict()}
+
+        async def answered(request: BatchRequest, account: Account) -> Completion:
             rest = {k: v for k, v in request.body.items() if k not in OURS}
-            answer = await router.acompletion(
+            return await router.acompletion(
                 plan.model or request.body["model"],
                 request.body["messages"],
                 api_base=plan.api_base,
@@ -216,8 +260,8 @@ async def _ask_all(
                 timeout=plan.timeout_s,
                 retry_enabled=plan.retry,
                 extra_body=rest,
+                budget=account,
             )
-            return {"request": request.digest(), "body": answer.to_dict()}
 
         batch = Batch(items, id_key="custom_id", fn=ask, ledger=ledger, rules=rules)
         async with anyio.create_task_group() as group:

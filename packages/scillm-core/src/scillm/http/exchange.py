@@ -41,16 +41,15 @@ Open: TypeAlias = Callable[[HttpCall], Awaitable[Opened]]
 
 async def whole(open_reply: Open, call: HttpCall, max_bytes: int = MAX_REPLY_BYTES) -> HttpReply:
     """The reply to `call`, all of it within `call.timeout_s`, at most `max_bytes` decoded."""
-    try:
-        with anyio.fail_after(call.timeout_s):
-            opened = await open_reply(call)
-            try:
-                body = await _read(opened, call, max_bytes)
-            finally:
-                await opened.aclose()
-    except TimeoutError as error:
-        raise timed_out(call.url, call.timeout_s) from error
-    return HttpReply(status=opened.status, headers=opened.headers, body=body)
+    # `fail_after` would do, at twice the price.
+    with anyio.move_on_after(call.timeout_s):
+        opened = await open_reply(call)
+        try:
+            body = await _read(opened, call, max_bytes)
+        finally:
+            await opened.aclose()
+        return HttpReply(status=opened.status, headers=opened.headers, body=body)
+    raise timed_out(call.url, call.timeout_s)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scillm.models import ChatMessage, Choice, Completion, Function, ToolCall
 
 if TYPE_CHECKING:
-    from scillm.models import ChunkChoice, CompletionChunk, Delta
+    from scillm.models import ChunkChoice, CompletionChunk, Delta, Usage
 
 
 class _FoldedCall:
@@ -118,7 +118,7 @@ class Fold:
 
     def __init__(self) -> None:
         self._first: CompletionChunk | None = None
-        self._last_usage: Any = None
+        self._last_usage: Usage | None = None
         self._model = ""
         self._fingerprint: str | None = None
         self._choices: dict[int, _FoldedChoice] = {}
@@ -138,6 +138,10 @@ class Fold:
     def finished(self) -> bool:
         """Whether there is a choice, and every choice has said why it ended."""
         return bool(self._choices) and all(c.finish_reason for c in self._choices.values())
+
+    def usage(self) -> Usage | None:
+        """What the stream has said it used."""
+        return self._last_usage
 
     def completion(self) -> Completion:
         """The answer so far."""

@@ -41,7 +41,9 @@ def refuse_unless_ascii(url: str, headers: Mapping[str, str]) -> None:
 
 def not_connected(url: str, why: str) -> APIConnectionError:
     """Nobody could be reached; the request was not sent."""
-    return APIConnectionError(f"No connection could be made to {shown(url)} ({why}).")
+    error = APIConnectionError(f"No connection could be made to {shown(url)} ({why}).")
+    error.was_sent = False
+    return error
 
 
 def broken(url: str, why: str) -> APIConnectionError:
@@ -53,7 +55,9 @@ def broken(url: str, why: str) -> APIConnectionError:
 
 def connected_too_slowly(url: str) -> APITimeoutError:
     """The connection was not there in time; the request was not sent."""
-    return APITimeoutError(f"No connection to {shown(url)} could be made in time.")
+    error = APITimeoutError(f"No connection to {shown(url)} could be made in time.")
+    error.was_sent = False
+    return error
 
 
 def timed_out(url: str, timeout_s: float) -> APITimeoutError:

@@ -35,7 +35,7 @@ CORE_SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         name="timeout_s",
-        env=("SCILLM_TIMEOUT_S",),
+        env=("SCILLM_TIMEOUT_S", "LITELLM_TIMEOUT"),
         kind="float",
         default=600.0,
         doc="Seconds one attempt may take (for a stream: its longest silence).",
@@ -53,6 +53,19 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         kind="bool",
         default=False,
         doc="Retry failed calls until the budget ends.",
+    ),
+    Setting(
+        name="num_retries",
+        env=("LITELLM_MAX_RETRIES", "LITELLM_NUM_RETRIES"),
+        kind="int",
+        doc="Retry failed calls, this many rounds after the first.",
+    ),
+    Setting(
+        name="retry_least_s",
+        env=("LITELLM_RETRY_AFTER",),
+        kind="float",
+        default=0.0,
+        doc="Shortest wait between two rounds, whoever proposes it (argument retry_after).",
     ),
     Setting(
         name="retry_max_attempts",
@@ -137,6 +150,12 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         doc="Slow down after refusals and speed up with success; by default where a rate is set.",
     ),
     Setting(
+        name="redis_url",
+        env=("SCILLM_REDIS_URL",),
+        secret=True,
+        doc="Redis that processes share their pace through: redis://[:password@]host:port[/db].",
+    ),
+    Setting(
         name="max_concurrency",
         env=("SCILLM_MAX_CONCURRENCY",),
         kind="int",
@@ -162,6 +181,25 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         kind="float",
         default=2.0,
         doc="Longest single sleep of `token_bucket_from_env`; longer waits are slept in parts.",
+    ),
+    Setting(
+        name="cache_ttl_s",
+        env=("SCILLM_CACHE_TTL_SEC",),
+        kind="float",
+        doc="Seconds an answer in the response cache counts; without it, for ever.",
+    ),
+    Setting(
+        name="cache_namespace",
+        env=("SCILLM_CACHE_NAMESPACE", "RUN_ID"),
+        default="",
+        doc="Keeps response caches in one store apart.",
+    ),
+    Setting(
+        name="cache_disabled",
+        env=("SCILLM_CACHE_DISABLE", "LITELLM_DISABLE_CACHE"),
+        kind="bool",
+        default=False,
+        doc="Makes initialize_cache do nothing.",
     ),
     Setting(
         name="transport",

@@ -65,7 +65,17 @@ class Hooks:
         self._strict = strict
         self._manager: pluggy.PluginManager | None = None
         self._ready = False
+        self._heard: dict[str, bool] = {}
         self.failures: list[HookFailure] = []
+
+    def hears(self, hook: str) -> bool:
+        """Whether any plugin implements `hook`; what nobody hears need not be said."""
+        heard = self._heard.get(hook)
+        if heard is None:
+            manager = self._plugins()
+            heard = manager is not None and bool(getattr(manager.hook, hook).get_hookimpls())
+            self._heard[hook] = heard
+        return heard
 
     def emit(self, event: Event) -> None:
         """Tell everyone."""
@@ -77,6 +87,8 @@ class Hooks:
 
         A plugin's `ScillmError` (an ambiguous name, say) is the caller's answer and is raised.
         """
+        if not self.hears("scillm_resolve_model"):
+            return model
         for found in self._each("scillm_resolve_model", model=model, endpoint=endpoint):
             if isinstance(found, str) and found:
                 return found
@@ -84,6 +96,8 @@ class Hooks:
 
     def shape_request(self, request: ChatRequest) -> ChatRequest:
         """`request` with the parameters plugins add where the caller set none."""
+        if not self.hears("scillm_shape_request"):
+            return request
         for added in self._each("scillm_shape_request", request=request):
             if isinstance(added, Mapping) and added:
                 request = evolve(request, params={**added, **request.params})

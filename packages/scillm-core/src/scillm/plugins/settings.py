@@ -114,18 +114,31 @@ def resolve(setting: Setting, environ: Mapping[str, str]) -> Resolved:
             )
     default = setting.default
     if setting.kind == "path" and default is not None:
-        default = Path(default).expanduser()
+        default = at_home(str(default), setting.env[0] if setting.env else setting.name)
     return Resolved(setting=setting, value=default, source="default")
 
 
 def converted(setting: Setting, variable: str, text: str) -> Json:
     """`text` as the setting's kind, or `SettingsError`."""
+    if setting.kind == "path":
+        return at_home(text, variable)
     try:
         return _CONVERTERS[setting.kind](text)
     except ValueError:
         came = "a value that is not shown" if setting.secret else repr(text)
         raise SettingsError(
             f"{variable} must be {_WANTED[setting.kind]}, but is {came}. Correct or unset it."
+        ) from None
+
+
+def at_home(text: str, variable: str) -> Path:
+    """`text` as a path, `~` as the user's home; `SettingsError` where the user has none."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no HOME, and nobody of this number among the system's users
+        raise SettingsError(
+            f"{variable} is to be {text}, but this user has no home folder to put for the ~. Set "
+            f"HOME, or {variable} to a path that does not begin with ~."
         ) from None
 
 
@@ -157,17 +170,12 @@ def _as_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _as_path(text: str) -> Path:
-    return Path(text).expanduser()
-
-
 _CONVERTERS: Mapping[str, Any] = {
     "str": str,
     "int": int,
     "float": _as_float,
     "bool": _as_bool,
     "names": _as_names,
-    "path": _as_path,
 }
 _WANTED: Mapping[str, str] = {
     "str": "text",
@@ -175,5 +183,4 @@ _WANTED: Mapping[str, str] = {
     "float": "a number, 0 or more",
     "bool": "1 or 0 (true, false, yes, no, on, off)",
     "names": "names separated by commas",
-    "path": "a path",
 }

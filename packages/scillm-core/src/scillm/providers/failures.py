@@ -28,6 +28,7 @@ from scillm.errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
+from scillm.providers.replyhead import request_id_of
 from scillm.providers.secrets import masked
 from scillm.resilience.retry_after import parse_retry_after
 
@@ -197,7 +198,7 @@ def _built(
         status_code=status,
         retry_after=parse_retry_after(headers, body, now=now),
         body=excerpt(masked(body.decode("utf-8", "replace"), secrets), BODY_EXCERPT_CHARS),
-        request_id=headers.get("x-request-id") or headers.get("request-id"),
+        request_id=request_id_of(headers),
     )
 
 

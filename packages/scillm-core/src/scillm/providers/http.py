@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from scillm.http.sse import ServerSentEvent, SSEDecoder
 from scillm.http.wire import read_chunk, read_completion
 from scillm.models import ChunkChoice, CompletionChunk, Delta
 from scillm.providers.failures import excerpt, failure, failure_inside, looks_like_html
+from scillm.providers.replyhead import side_of, with_side
 from scillm.providers.secrets import masked
 from scillm.records import HttpReply
 
@@ -58,11 +59,14 @@ class HttpProvider(ABC):
     async def complete(self, request: ChatRequest, /) -> Completion:
         """Answer `request`; raises `ProviderError` with provider and model set."""
         call = self.prepare(request)
-        with self._named(request):
+        try:
             reply = await self.host.transport.send(call)
             if reply.status >= 300:
-                raise self._failure(reply)
-            return self.parse(reply)
+                raise self.refusal(reply)
+            return with_side(self.parse(reply), self.side(reply.headers))
+        except ProviderError as error:
+            self._name(error, request)
+            raise
 
     @asynccontextmanager
     async def stream(
@@ -70,16 +74,16 @@ class HttpProvider(ABC):
     ) -> AsyncIterator[AsyncIterator[CompletionChunk]]:
         """Open the streamed answer to `request`; leaving the context closes the connection."""
         call = self.prepare(request)
-        with self._named(request):
+        with self.named(request):
             async with self.host.transport.stream(call) as head:
                 if head.status >= 300:
                     body = await _read_up_to(head.chunks, MAX_ERROR_BODY_BYTES)
-                    raise self._failure(
+                    raise self.refusal(
                         HttpReply(status=head.status, headers=head.headers, body=body)
                     )
                 chunks = self._chunks(head, request)
                 try:
-                    yield chunks
+                    yield _Chunks(chunks, self.side(head.headers))
                 finally:
                     await chunks.aclose()
 
@@ -92,6 +96,8 @@ class HttpProvider(ABC):
 
     def refuse_error(self, document: Json, headers: object = None) -> None:
         """Raise the error that `document` reports although the status was 2xx."""
+        if not isinstance(document, dict) or not document.get("error"):
+            return
         error = failure_inside(
             document,
             headers=headers if isinstance(headers, dict) else {},
@@ -102,7 +108,9 @@ class HttpProvider(ABC):
         if error is not None:
             raise error
 
-    def _failure(self, reply: HttpReply) -> ProviderError:
+    def refusal(self, reply: HttpReply) -> ProviderError:
+        """The error for a reply of status 300 or more; to be overridden where a server's own
+        words say more than its status."""
         return failure(
             status=reply.status,
             headers=reply.headers,
@@ -121,19 +129,30 @@ class HttpProvider(ABC):
             body=excerpt(shown, 2000),
         )
 
+    def side(self, headers: Mapping[str, str]) -> Mapping[str, Json]:
+        """What the head of an answer says besides the answer, for `scillm_meta`.
+
+        Called once for each answer, and for a stream when its head is there.
+        """
+        return side_of(headers)
+
     @contextmanager
-    def _named(self, request: ChatRequest) -> Iterator[None]:
+    def named(self, request: ChatRequest) -> Iterator[None]:
+        """Set provider and model on every `ProviderError` that leaves the block."""
         try:
             yield
         except ProviderError as error:
-            error.provider = error.provider or self.endpoint.provider
-            error.model = error.model or request.model
+            self._name(error, request)
             raise
+
+    def _name(self, error: ProviderError, request: ChatRequest) -> None:
+        error.provider = error.provider or self.endpoint.provider
+        error.model = error.model or request.model
 
     async def _chunks(
         self, head: HttpStream, request: ChatRequest
     ) -> AsyncGenerator[CompletionChunk, None]:
-        with self._named(request):
+        with self.named(request):
             kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind in ("application/json", "text/html"):
                 yield await self._whole(head)
@@ -171,6 +190,20 @@ class HttpProvider(ABC):
             # A bare JSON line is how some gateways say that something went wrong.
             self.refuse_error({"error": document})
         return self.parse_chunk(document)
+
+
+class _Chunks:
+    """The chunks of a stream. Remembers in `side` what the head of the reply said."""
+
+    def __init__(self, source: AsyncIterator[CompletionChunk], side: Mapping[str, Json]) -> None:
+        self._source = source
+        self.side = side
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    def __anext__(self) -> Awaitable[CompletionChunk]:
+        return self._source.__anext__()
 
 
 class _Ending:

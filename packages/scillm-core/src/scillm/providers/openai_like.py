@@ -131,15 +131,15 @@ def _refuse_unless_json(name: str, value: Json) -> None:
         ) from error
 
 
-def _dumps(value: Json) -> str:
-    return json.dumps(
-        value, default=_plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    )
-
-
 def _plain(value: Any) -> Json:
     if isinstance(value, OpenAIRecord):
         return value.to_dict()
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+# One encoder for all requests: json.dumps would make a new one for each.
+_dumps = json.JSONEncoder(
+    default=_plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 MASK = "***"
 LOOKS_SECRET = re.compile(
-    r"\b(?:sk|cpk|pk|key)-[A-Za-z0-9_\-]{8,}|(?i:bearer)\s+[A-Za-z0-9_\-.=+/]{8,}"
+    r"\b(?:sk|pk|key)-[A-Za-z0-9_\-]{8,}|\bcpk[_-][A-Za-z0-9_\-.]{8,}"
+    r"|(?i:bearer)\s+[A-Za-z0-9_\-.=+/]{8,}"
 )
 
 

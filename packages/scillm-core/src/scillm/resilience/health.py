@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from scillm.errors import ProviderError, RateLimitError
+from scillm.errors import PaymentRequiredError, ProviderError, RateLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,18 +36,40 @@ class CooldownRules:
 
 
 @define
-class _Record:
-    """What is remembered of one deployment: its minute and the end of its rest."""
+class _Second:
+    """What ended in one second."""
 
-    results: deque[tuple[float, bool]] = field(factory=deque)
+    number: int
+    total: int = 0
+    fails: int = 0
+
+
+@define
+class _Record:
+    """What is remembered of one deployment: its last minute and the end of its rest.
+
+    Counted by the second, so that it does not grow with the number of calls.
+    """
+
+    seconds: deque[_Second] = field(factory=deque)
+    total: int = 0
     fails: int = 0
     rest_until: float = 0.0
 
     def add(self, now: float, *, failed: bool) -> None:
-        self.results.append((now, failed))
+        number = int(now // 1.0)
+        seconds = self.seconds
+        if not seconds or seconds[-1].number != number:
+            seconds.append(_Second(number))
+            while seconds[0].number + 1 <= now - WINDOW_S:
+                old = seconds.popleft()
+                self.total -= old.total
+                self.fails -= old.fails
+        second = seconds[-1]
+        second.total += 1
+        second.fails += failed
+        self.total += 1
         self.fails += failed
-        while self.results[0][0] <= now - WINDOW_S:
-            self.fails -= self.results.popleft()[1]
 
 
 class Health:
@@ -68,6 +90,11 @@ class Health:
             return 0.0
         record = self._records.get(name)
         return 0.0 if record is None else max(0.0, record.rest_until - now)
+
+    def resting(self, now: float) -> dict[str, float]:
+        """Who rests, and for how many seconds yet."""
+        left = {name: record.rest_until - now for name, record in self._records.items()}
+        return {name: rest_s for name, rest_s in left.items() if rest_s > 0}
 
     def succeeded(self, name: str, now: float) -> None:
         """Note an answer."""
@@ -98,7 +125,9 @@ class Health:
         return rest_s
 
     def _note(self, name: str, now: float, *, failed: bool) -> _Record:
-        record = self._records.setdefault(name, _Record())
+        record = self._records.get(name)
+        if record is None:
+            record = self._records[name] = _Record()
         record.add(now, failed=failed)
         return record
 
@@ -107,11 +136,11 @@ class Health:
         allowed = self._allowed(error)
         if allowed is not None:
             return fails > allowed
-        total = len(record.results)
+        total = record.total
         if siblings == 0:
             return total >= MANY_REQUESTS and fails == total
         status = error.status_code if isinstance(error, ProviderError) else None
-        if isinstance(error, RateLimitError) or status in AT_ONCE:
+        if isinstance(error, (RateLimitError, PaymentRequiredError)) or status in AT_ONCE:
             return True
         return total >= FEW_REQUESTS and fails * 2 > total
 
@@ -130,5 +159,7 @@ class Health:
 
 def may_cool(error: ScillmError) -> bool:
     """Whether an error says something about the deployment: 429, 401, 402, 404, 408 and 5xx do."""
+    if isinstance(error, PaymentRequiredError):
+        return True  # some upstreams say with 400 or 429 that there is no credit
     status = error.status_code if isinstance(error, ProviderError) else None
     return status is not None and (status in (401, 402, 404, 408, 429) or status >= 500)

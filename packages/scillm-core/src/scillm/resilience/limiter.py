@@ -202,6 +202,13 @@ class Limiter:
         with self._lock:
             return self._forecast_s(tokens, self.clock())
 
+    def is_free(self) -> bool:
+        """Whether a call that came now would start at once."""
+        with self._lock:
+            if self._line or self._in_flight >= self._room:
+                return False
+            return self._pace.wait_s(self.clock()) == 0
+
     def is_idle(self) -> bool:
         """Whether forgetting this limiter would change nothing for anybody."""
         with self._lock:

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from scillm.resilience.limiter import Limiter, Slot
 from scillm.resilience.limits import Rates
 
+DEPLOYMENT = "deployment-"
 MOST_LIMITERS = 1024
 """Beyond this many, limiters that nobody uses and that remember nothing are forgotten."""
 
@@ -48,11 +49,18 @@ class LimiterBook:
 
     def deployment(self, name: str, rates: Rates | None = None) -> Limiter:
         """The limiter of a deployment; `rates` count only at its first use."""
-        return self._limiter(f"deployment-{name}", rates or self._deployment_rates)
+        return self._limiter(f"{DEPLOYMENT}{name}", rates or self._deployment_rates)
 
     def key(self, api_key: str, rates: Rates | None = None) -> Limiter:
         """The limiter of an API key; `rates` count only at its first use."""
         return self._limiter(key_name(api_key), rates or self._key_rates)
+
+    def resting(self) -> dict[str, float]:
+        """Deployments whose limiter rests, and for how many seconds yet."""
+        with self._lock:
+            known = list(self._limiters.items())
+        rests = {name: one.rest_s() for name, one in known if name.startswith(DEPLOYMENT)}
+        return {name.removeprefix(DEPLOYMENT): rest for name, rest in rests.items() if rest > 0}
 
     @asynccontextmanager
     async def slot(

@@ -37,7 +37,9 @@ class Rates:
     cooldown_s: float = 1.0
     """Rest after a refusal that names no time; doubles while refusals go on, at most to 60 s."""
     adaptive: bool = True
-    """Slow down after refusals, speed up with success, and heed what headers say is left."""
+    """Slow down after refusals, speed up with success."""
+    heeding: bool = True
+    """Start no more calls than the headers of the last reply say are left, until they reset."""
 
     def __attrs_post_init__(self) -> None:
         least = {"rpm": 0.0, "tpm": 0.0, "burst": 1.0, "max_concurrency": 1.0, "cooldown_s": 0.0}

@@ -33,6 +33,10 @@ MIN_REST_S = 0.5
 MAX_GUESSED_REST_S = 60.0
 """The longest rest when the upstream does not say how long."""
 
+MAX_HEEDED_S = 60.0
+"""Headers of an answer hold calls back no longer: who wants more says so with a refusal. A wrong
+reset, of a day say, would otherwise end a run that the upstream would have gone on answering."""
+
 
 @define
 class Allowance:
@@ -164,7 +168,7 @@ class Pace:
 
     def after_headers(self, now: float, headers: Mapping[str, str], *, unix_now: float) -> None:
         """A reply came with these headers; names are lower case, `unix_now` is Unix time."""
-        if self.rates.adaptive:
+        if self.rates.heeding:
             self._heed(now, remaining(headers, unix_now=unix_now))
 
     # -- inside --------------------------------------------------------------------------------
@@ -176,7 +180,8 @@ class Pace:
             if old is not None and old.until > now:
                 # Replies overtake each other, and what is in the air is not counted in them yet.
                 left = min(left, old.left)
-            self._allowances[row.unit] = Allowance(left, now + row.reset_s)
+            until = now + min(row.reset_s, MAX_HEEDED_S)
+            self._allowances[row.unit] = Allowance(left, until)
 
     def _allowed_in(self, now: float, tokens: float) -> float:
         wait = 0.0

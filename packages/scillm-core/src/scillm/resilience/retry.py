@@ -42,7 +42,8 @@ REASONS: tuple[tuple[type[ScillmError], str], ...] = (
 class RetryOptions:
     """The knobs of a call's retries; names and defaults as documented since the first SciLLM.
 
-    An attempt is one round through the deployments of a group. `per_error` bounds the attempts
+    An attempt is one round through the deployments of a group. `least_s` is the shortest wait
+    between two of them, whoever proposes it. `per_error` bounds the attempts
     for single error classes, by class name.
     """
 
@@ -52,6 +53,7 @@ class RetryOptions:
     time_budget_s: float = 600.0
     base_s: float = 5.0
     max_s: float = 120.0
+    least_s: float = 0.0
     jitter_pct: float = 0.25
     honor_retry_after: bool = True
     per_error: Mapping[str, int] = field(factory=dict)
@@ -59,10 +61,11 @@ class RetryOptions:
     def __attrs_post_init__(self) -> None:
         if self.max_attempts < 1:
             raise UsageError(f"retry_max_attempts must be at least 1, but is {self.max_attempts}.")
-        for name in ("time_budget_s", "base_s", "max_s", "jitter_pct"):
+        for name in ("time_budget_s", "base_s", "max_s", "least_s", "jitter_pct"):
             if not 0 <= getattr(self, name) < float("inf"):
+                shown = "retry_after" if name == "least_s" else f"retry_{name}"
                 raise UsageError(
-                    f"retry_{name} must be a number, 0 or more, but is {getattr(self, name)}."
+                    f"{shown} must be a number, 0 or more, but is {getattr(self, name)}."
                 )
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
 
 from scillm.errors import ScillmError
 from scillm.events import Event, FellBack
 from scillm.records import evolve
-from scillm.routing.arguments import checked_messages, sorted_arguments
+from scillm.routing.changing import changed
+from scillm.routing.continuing import asked_to_go_on, text_so_far
 from scillm.routing.fallback import Fallback, FallbackRules, next_groups
 from scillm.routing.stamps import CallRecord
 
 if TYPE_CHECKING:
+    from scillm.models import Completion
+    from scillm.records import Json
     from scillm.routing.arguments import Arguments
     from scillm.routing.flight import Flight
     from scillm.routing.legs import Leg, Legs
@@ -44,26 +47,50 @@ class Call:
             if not targets:
                 raise
             last = error
-        failed = self.model
-        for target in targets:
+        failed, asked = self.model, {self.model}
+        while targets and len(asked) <= self.fallbacks.most:
+            target, *targets = targets
+            asked.add(target.model)
             self._fell_back += 1
             self._announce(last, failed=failed, to=target.model)
             try:
-                legs = self.legs_for(self._changed(target), target.model)
+                legs = self.legs_for(changed(self.arguments, target), target.model)
                 return await self.flight.fly(legs, ask)
             except ScillmError as error:
                 last, failed = error, target.model
+            targets = self._after(target, last, targets, asked)
         raise last
 
-    def record(self, leg: Leg) -> CallRecord:
-        """What there is to say about the answered call."""
-        flight = self.flight
+    async def go_on(
+        self,
+        error: ScillmError,
+        partial: Completion,
+        ask: Callable[[Leg], Awaitable[Answer]],
+    ) -> tuple[Leg, Answer] | None:
+        """The rest of a broken stream from the first fallback that has it; None when none has."""
+        text, failed = text_so_far(partial), self.model
+        for target in self._targets(error) if text is not None else ():
+            self._fell_back += 1
+            self._announce(error, failed=failed, to=target.model)
+            arguments = changed(self.arguments, target)
+            messages = asked_to_go_on(arguments.messages, text or "")
+            try:
+                legs = self.legs_for(evolve(arguments, messages=messages), target.model)
+                return await self.flight.fly(legs, ask)
+            except ScillmError as found:
+                error, failed = found, target.model
+        return None
+
+    def record(self, leg: Leg, *, reply: Mapping[str, Json] | None = None) -> CallRecord:
+        """What there is to say about the answered call; `reply` is the side of a stream."""
+        log = self.flight.log
         retries = None
         if self.with_retries:
             retries = {
-                "attempts": flight.rounds - 1,
-                "total_sleep_s": flight.slept_s,
-                "last_retry_after_s": flight.last_retry_after_s,
+                "attempts": log.rounds - 1,
+                "total_sleep_s": log.slept_s,
+                "last_retry_after_s": log.last_retry_after_s,
+                "hedges": log.hedges,
             }
         return CallRecord(
             requested_model=self.model,
@@ -71,8 +98,11 @@ class Call:
             provider=leg.endpoint.provider,
             endpoint=leg.endpoint.label,
             group=leg.group,
-            attempts=tuple(flight.attempts),
+            attempts=tuple(log.attempts),
+            call_id=log.call_id,
             fallbacks=self._fell_back,
+            hedges=log.hedges,
+            reply=reply or {},
             retries=retries,
         )
 
@@ -82,18 +112,17 @@ class Call:
         others = [target for target in found if target.model != self.model]
         return others[: self.fallbacks.most]
 
-    def _changed(self, target: Fallback) -> Arguments:
-        """The call's arguments with what the fallback changes."""
-        changes: Mapping[str, Any] = target.changes
-        extra = sorted_arguments({k: v for k, v in changes.items() if k != "messages"})
-        messages = self.arguments.messages
-        if "messages" in changes:
-            messages = checked_messages(changes["messages"])
-        return evolve(
-            self.arguments, messages=messages, params={**self.arguments.params, **extra.params}
-        )
+    def _after(
+        self, failed: Fallback, error: ScillmError, left: list[Fallback], asked: set[str]
+    ) -> list[Fallback]:
+        """The fallbacks of a fallback that failed, then those that are left of the group's own."""
+        known = {*asked, *(target.model for target in left)}
+        found = next_groups(error, failed.model, self.fallbacks)
+        return [*(target for target in found if target.model not in known), *left]
 
     def _announce(self, error: ScillmError, *, failed: str, to: str) -> None:
         self.emit(
-            FellBack(call_id=self.flight.call_id, failed=failed, to=to, error=type(error).__name__)
+            FellBack(
+                call_id=self.flight.log.call_id, failed=failed, to=to, error=type(error).__name__
+            )
         )

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from scillm.errors import UsageError
+from scillm.providers.mock import MockReply
+from scillm.resilience.prices import per_token
 from scillm.routing.arguments import Arguments, sorted_arguments
-from scillm.routing.policy import call_tags, read_retry
+from scillm.routing.jsonmode import JSON_ARGUMENTS
+from scillm.routing.policy import CALLBACKS, FALLBACKS, call_tags, read_retry
 
 if TYPE_CHECKING:
     from scillm.records import Json
+    from scillm.resilience.prices import PerToken
 
 NOT_ACTED_ON = frozenset(
-    {"budget_duration", "max_budget", "max_parallel_requests", "stream_timeout"}
+    {
+        "budget",
+        "budget_duration",
+        "budget_requests",
+        "budget_tokens",
+        "budget_usd",
+        "cache",
+        "caching",
+        "disable_fallbacks",
+        "max_budget",
+        "max_fallbacks",
+        *CALLBACKS,
+        *FALLBACKS,
+        *JSON_ARGUMENTS,
+    }
 )
-"""Row keys of LiteLLM's Router that this version does not act on, and therefore refuses."""
+"""Row keys without effect: they are refused. A call, or the Router, may have them."""
 
 NUMBERS = (
     "weight",
@@ -28,6 +46,7 @@ NUMBERS = (
     "cooldown_time",
     "input_cost_per_token",
     "output_cost_per_token",
+    "cache_read_input_token_cost",
 )
 
 
@@ -49,22 +68,41 @@ class Deployment:
     cooldown_time: float | None = None
     input_cost_per_token: float | None = None
     output_cost_per_token: float | None = None
+    cache_read_input_token_cost: float | None = None
+    max_parallel_requests: int | None = None
+    price: PerToken | None = None
+    """What its tokens cost, where the row names both costs."""
     tags: Sequence[str] = ()
 
 
-def read_model_list(rows: Sequence[Mapping[str, Any]]) -> tuple[Deployment, ...]:
-    """The deployments of `model_list`; `UsageError` names the row and what is wrong with it."""
+def read_model_list(
+    rows: Sequence[Mapping[str, Any]], *, skipped: Callable[[str], object] | None = None
+) -> tuple[Deployment, ...]:
+    """The deployments of `model_list`; `UsageError` names the row and what is wrong with it.
+
+    With `skipped` a bad row is left out, and `skipped` is told why; one good row there must be.
+    """
     if isinstance(rows, (str, Mapping)) or not isinstance(rows, Sequence):
         raise UsageError(f"model_list must be a list of rows, but is a {type(rows).__name__}.")
-    deployments = tuple(_read_row(number, row) for number, row in enumerate(rows))
-    ids = [deployment.id for deployment in deployments]
-    for name in ids:
-        if ids.count(name) > 1:
+    deployments = []
+    for number, row in enumerate(rows):
+        try:
+            deployments.append(_read_row(number, row))
+        except UsageError as error:
+            if skipped is None:
+                raise
+            skipped(error.message)
+    if rows and not deployments:
+        raise UsageError("No row of model_list can be used; the log has the reason of each.")
+    seen: set[str] = set()
+    for name in (deployment.id for deployment in deployments):
+        if name in seen:
             raise UsageError(
                 f"Two rows of model_list are the same deployment ({name}); give them different "
                 'model_info={"id": …}.'
             )
-    return deployments
+        seen.add(name)
+    return tuple(deployments)
 
 
 def _read_row(number: int, row: Mapping[str, Any]) -> Deployment:
@@ -95,10 +133,11 @@ def _read_params(params: Mapping[str, Any]) -> dict[str, Any]:
     refused = sorted(NOT_ACTED_ON & set(params))
     if refused:
         raise UsageError(
-            f"{', '.join(refused)} in litellm_params is not acted on by this version; leave it out."
+            f"{', '.join(refused)} in litellm_params would have no effect: give it to the calls, "
+            "or to the Router."
         )
     model = params.get("model")
-    if not isinstance(model, str) or not model.strip():
+    if not isinstance(model, str) or not model.strip() or model.rstrip().endswith("/"):
         raise UsageError(
             f"litellm_params.model must name a model, but is {model!r}; "
             "was an environment variable not set?"
@@ -111,15 +150,37 @@ def _read_params(params: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"order must be a whole number, but is {order!r}.")
     tags = call_tags(params)
     read_retry(params)
+    MockReply.read(params)
     rest = {
-        name: value for name, value in params.items() if name not in ("order", "tags", *NUMBERS)
+        name: value
+        for name, value in params.items()
+        if name not in ("order", "tags", "max_parallel_requests", *NUMBERS)
     }
+    arguments = sorted_arguments(rest)
+    if arguments.json_mode is not None:
+        raise UsageError("A Python type as response_format belongs to the call.")
     return {
-        "arguments": sorted_arguments(rest),
+        "arguments": arguments,
         "order": order,
         "tags": tags,
         **{name: _number(name, params.get(name)) for name in NUMBERS},
+        "max_parallel_requests": read_width("max_parallel_requests", params),
+        "price": _price(params),
     }
+
+
+def read_width(name: str, given: Mapping[str, Any]) -> int | None:
+    """How many calls may be in the air, or None; `UsageError` unless a whole number above 0."""
+    value = given.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise UsageError(f"{name} must be a whole number above 0, but is {value!r}.")
+    return value
+
+
+def _price(params: Mapping[str, Any]) -> PerToken | None:
+    # cost-based-routing also takes a row that names one side only; that is no price.
+    both = all(params.get(f"{side}_cost_per_token") is not None for side in ("input", "output"))
+    return per_token(params, "litellm_params") if both else None
 
 
 def _number(name: str, value: Any) -> float | None:
@@ -146,6 +207,7 @@ def merged(call: Arguments, deployment: Arguments) -> Arguments:
         messages=call.messages,
         stream=call.stream,
         timeout_s=call.timeout_s or deployment.timeout_s,
+        stream_timeout_s=(call.stream_timeout_s or call.timeout_s or deployment.stream_timeout_s),
         api_base=deployment.api_base,
         api_key=deployment.api_key,
         provider=deployment.provider,

@@ -3,69 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from attrs import frozen
+import anyio
 
-from scillm.errors import ProviderError, RateLimitError, ScillmError
-from scillm.events import (
-    AttemptFailed,
-    AttemptStarted,
-    AttemptSucceeded,
-    Event,
-    GaveUp,
-    RetryScheduled,
-)
+from scillm.errors import RateLimitError, ScillmError
 from scillm.models import Completion
 from scillm.protocols import RetryState
-from scillm.records import Attempt
 from scillm.resilience.attempts import try_again
-from scillm.resilience.retry import Decision, RetryOptions, announced_wait, budget_of, decide
+from scillm.resilience.retry import announced_wait, budget_of, decide
+from scillm.routing.flightlog import FlightLog
 from scillm.routing.opened import OpenStream
 
 if TYPE_CHECKING:
-    from scillm.protocols import RetryPolicy
+    from collections.abc import Mapping
+
+    from scillm.events import Event
+    from scillm.routing.hedging import Runner
     from scillm.routing.legs import Leg, Legs
-    from scillm.routing.pacing import Pacing
-    from scillm.routing.policy import Callbacks
-    from scillm.routing.retry_log import RetryLog
+    from scillm.routing.rules import Rules
 
 Answer = TypeVar("Answer")
-
-
-@frozen(kw_only=True)
-class Rules:
-    """How a flight deals with failure."""
-
-    options: RetryOptions
-    policy: RetryPolicy
-    callbacks: Callbacks
-    log: RetryLog
-    pacing: Pacing
-    draw: Callable[[], float]
+Ask = Callable[["Leg"], Awaitable[Answer]]
 
 
 class Flight:
-    """Asks until somebody answers or the budget ends. Remembers every attempt and every wait."""
+    """Asks until somebody answers or the budget ends. Remembers its story in `log`."""
 
     def __init__(
-        self, *, model: str, call_id: str, rules: Rules, emit: Callable[[Event], None]
+        self, *, model: str, call_id: str, rules: Rules, emit: Callable[[Event], None] | None
     ) -> None:
-        self.attempts: list[Attempt] = []
-        self.rounds = 0
-        self.slept_s = 0.0
-        self.last_retry_after_s: float | None = None
+        self.log = FlightLog(
+            model=model, call_id=call_id, emit=emit, lines=rules.log, callbacks=rules.callbacks
+        )
         self._model = model
-        self.call_id = call_id
         self._rules = rules
-        self._emit = emit
-        self._started = time.monotonic()
-        self._round_started = self._started
+        self._failures: list[ScillmError] = []
 
-    async def fly(self, legs: Legs, ask: Callable[[Leg], Awaitable[Answer]]) -> tuple[Leg, Answer]:
+    async def fly(self, legs: Legs, ask: Ask[Answer]) -> tuple[Leg, Answer]:
         """The first answer from `legs`; otherwise the last error, with every attempt on it."""
-        self.rounds = 0
+        self.log.rounds = 0
 
         async def one_round() -> tuple[Leg, Answer]:
             return await self._round(legs, ask)
@@ -79,14 +58,12 @@ class Flight:
         else:
             return found
         found = await try_again(first, one_round, lambda error: self._wait_for(error, legs))
-        self._tell(self._rules.callbacks.on_success, self._success())
+        self.log.won()
         return found
 
-    async def _round(
-        self, legs: Legs, ask: Callable[[Leg], Awaitable[Answer]]
-    ) -> tuple[Leg, Answer]:
-        self.rounds += 1
-        self._round_started = time.monotonic()
+    async def _round(self, legs: Legs, ask: Ask[Answer]) -> tuple[Leg, Answer]:
+        self.log.round_begins()
+        self._failures = []
         tried: set[str] = set()
         last: ScillmError | None = None
         while True:
@@ -94,57 +71,56 @@ class Flight:
             if leg is None:
                 raise last or self._all_rest(legs)
             try:
-                return leg, await self._attempt(legs, leg, ask)
+                if self._rules.hedge_after_s is None or self.log.hedges:
+                    return leg, await self._attempt(legs, leg, ask)
+                return await self._hedged(legs, leg, ask, tried)
             except ScillmError as error:
                 if not error.try_elsewhere:
                     raise
                 last = error
+                self._failures.append(error)
                 tried.add(leg.key)
 
     async def _attempt(
-        self, legs: Legs, leg: Leg, ask: Callable[[Leg], Awaitable[Answer]]
+        self, legs: Legs, leg: Leg, ask: Ask[Answer], *, hedge: bool = False
     ) -> Answer:
-        number = len(self.attempts) + 1
         started = time.monotonic()
-        self._emit(AttemptStarted(number=number, **self._where(leg)))
+        number = self.log.began(leg)
         legs.began(leg)
         try:
-            answer = await self._paced(leg, ask)
+            answer = await self._paced(leg, ask, number, hedge=hedge)
         except ScillmError as error:
             legs.ended(leg)
-            legs.failed(leg, error)
-            self._failed(error, leg, number=number, elapsed_s=time.monotonic() - started)
+            if self.log.has_left(number) and error.try_elsewhere:
+                legs.failed(leg, error)
+            self.log.failed(error, leg, number, time.monotonic() - started, hedge=hedge)
             raise
-        except BaseException:
+        except BaseException as error:
             legs.ended(leg)
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                self.log.cancelled(leg, number, time.monotonic() - started, hedge=hedge)
             raise
         elapsed_s = time.monotonic() - started
         self._landed(legs, leg, answer, elapsed_s)
-        self.attempts.append(
-            Attempt(
-                endpoint=leg.endpoint.label,
-                model=leg.request.model,
-                outcome="ok",
-                elapsed_s=elapsed_s,
-            )
-        )
-        self._emit(AttemptSucceeded(number=number, elapsed_s=elapsed_s, **self._where(leg)))
+        self.log.answered(leg, number, elapsed_s, hedge=hedge)
         return answer
 
-    async def _paced(self, leg: Leg, ask: Callable[[Leg], Awaitable[Answer]]) -> Answer:
+    async def _paced(self, leg: Leg, ask: Ask[Answer], number: int, *, hedge: bool) -> Answer:
         options = self._rules.options
         limiter = self._rules.pacing.limiter(leg, may_wait=options.enabled)
         if limiter is None:
+            self.log.leaves(number)
             return await ask(leg)
-        left_s = options.time_budget_s - (time.monotonic() - self._started)
-        slot = limiter.slot(max_wait_s=max(0.0, left_s))
+        left_s = 0.0 if hedge else max(0.0, options.time_budget_s - self.log.elapsed_s)
+        slot = limiter.slot(max_wait_s=left_s)
         async with slot:
+            self.log.leaves(number)
             try:
                 answer = await ask(leg)
             except RateLimitError as error:
                 slot.limited(error.retry_after)
                 raise
-            slot.succeeded()
+            slot.succeeded(headers_of(answer))
             slot.used(tokens_of(answer))
             if isinstance(answer, OpenStream):
                 # The place is held until the stream is closed, which may be in another task.
@@ -160,33 +136,47 @@ class Flight:
             legs.ended(leg)
         legs.answered(leg, elapsed_s, tokens_of(answer))
 
-    def _failed(self, error: ScillmError, leg: Leg, *, number: int, elapsed_s: float) -> None:
-        status = error.status_code if isinstance(error, ProviderError) else None
-        retry_after = error.retry_after if isinstance(error, ProviderError) else None
-        self.attempts.append(
-            Attempt(
-                endpoint=leg.endpoint.label,
-                model=leg.request.model,
-                outcome=type(error).__name__,
-                status_code=status,
-                elapsed_s=elapsed_s,
-                message=error.message,
-            )
-        )
-        if retry_after is not None:
-            self.last_retry_after_s = retry_after
-        if isinstance(error, ProviderError):
-            error.attempts = tuple(self.attempts)
-        self._emit(
-            AttemptFailed(
-                number=number,
-                elapsed_s=elapsed_s,
-                error=type(error).__name__,
-                status_code=status,
-                retry_after=retry_after,
-                **self._where(leg),
-            )
-        )
+    # -- hedging -------------------------------------------------------------------------------
+
+    async def _hedged(
+        self, legs: Legs, leg: Leg, ask: Ask[Answer], tried: set[str]
+    ) -> tuple[Leg, Answer]:
+        from scillm.routing.hedging import Race
+
+        after_s = self._rules.hedge_after_s or 0.0
+        started = time.monotonic()
+
+        async def asked(leg: Leg, *, hedge: bool) -> tuple[Leg, Answer]:
+            return leg, await self._attempt(legs, leg, ask, hedge=hedge)
+
+        def second() -> Runner[tuple[Leg, Answer]] | None:
+            other = self._hedge_leg(legs, leg, tried)
+            if other is None:
+                return None
+            self.log.hedged(leg, other, after_s)
+            tried.add(other.key)
+            return partial(asked, other, hedge=True)
+
+        race = Race(partial(asked, leg, hedge=False), second, after_s=after_s, discard=_discard)
+        try:
+            winner, answer = await race.run()
+        except ScillmError as error:
+            self.log.tell_attempts(error)
+            raise
+        if winner is not leg and self.log.hedges:
+            # Without this a slow deployment that is always overtaken would never be measured.
+            legs.overtaken(leg, time.monotonic() - started)
+        return winner, answer
+
+    def _hedge_leg(self, legs: Legs, slow: Leg, tried: set[str]) -> Leg | None:
+        """Where the extra request may go now: to another deployment, else to the same."""
+        other = legs.next({*tried, slow.key}) or legs.again(slow)
+        if other is None:
+            return None
+        limiter = self._rules.pacing.limiter(other, may_wait=self._rules.options.enabled)
+        return other if limiter is None or limiter.is_free() else None
+
+    # -- between rounds ------------------------------------------------------------------------
 
     def _all_rest(self, legs: Legs) -> RateLimitError:
         rest_s = legs.rest_s()
@@ -197,108 +187,55 @@ class Flight:
             status_code=429,
             retry_after=rest_s,
         )
-        error.attempts = tuple(self.attempts)
+        self.log.tell_attempts(error)
         return error
 
     def _wait_for(self, error: ScillmError, legs: Legs) -> float | None:
-        elapsed_s = time.monotonic() - self._started
-        rules = self._rules
+        log, rules = self.log, self._rules
+        elapsed_s = log.elapsed_s
         state = RetryState(
-            attempt=self.rounds, elapsed_s=elapsed_s, slept_s=self.slept_s, draw=rules.draw()
+            attempt=log.rounds, elapsed_s=elapsed_s, slept_s=log.slept_s, draw=rules.draw()
         )
         decision = decide(
-            error,
+            self._soonest(error),
             state,
             policy=rules.policy,
             budget=budget_of(rules.options, error),
-            rest_s=legs.rest_s(),
+            rest_s=max(legs.rest_s(), rules.options.least_s),
         )
         if decision.wait_s is None:
-            self._give_up(error, decision, elapsed_s)
+            log.gave_up(error, decision, elapsed_s)
             return None
-        self._schedule(error, decision, elapsed_s)
-        self.slept_s += decision.wait_s
+        log.retry(error, decision, elapsed_s)
+        log.slept_s += decision.wait_s
         return decision.wait_s
 
-    def _schedule(self, error: ScillmError, decision: Decision, elapsed_s: float) -> None:
-        is_limit = isinstance(error, RateLimitError)
-        told = {
-            "event": "429_retry" if is_limit else "retry",
-            "model": self._model,
-            "attempt": self.rounds,
-            "attempt_no": self.rounds,
-            "next_sleep_s": decision.wait_s,
-            "reason": decision.reason,
-            "retry_after": announced_wait(error),
-            "elapsed_s": elapsed_s,
-            "attempt_start_monotonic": self._round_started,
-            "remaining_time_s": decision.remaining_time_s,
-            "remaining_attempts": decision.remaining_attempts,
-            "cumulative_sleep_s": self.slept_s,
-        }
-        self._rules.log.retry(told)
-        self._tell(self._rules.callbacks.on_attempt, told)
-        self._emit(
-            RetryScheduled(
-                call_id=self.call_id,
-                model=self._model,
-                attempt=self.rounds,
-                wait_s=decision.wait_s or 0.0,
-                reason=decision.reason,
-                remaining_time_s=decision.remaining_time_s,
-                remaining_attempts=decision.remaining_attempts,
-            )
-        )
+    def _soonest(self, error: ScillmError) -> ScillmError:
+        """Of the round that ended with `error`, the failure that may be tried again first.
 
-    def _give_up(self, error: ScillmError, decision: Decision, elapsed_s: float) -> None:
-        told = {
-            "event": "429_giveup" if isinstance(error, RateLimitError) else "giveup",
-            "model": self._model,
-            "attempts": self.rounds,
-            "elapsed_s": elapsed_s,
-            "cumulative_sleep_s": self.slept_s,
-            "last_error": error.message[:200],
-            "reason": decision.reason,
-            "why": decision.why,
-            "retry_after": announced_wait(error),
-        }
-        self._rules.log.give_up(told)
-        self._tell(self._rules.callbacks.on_giveup, told)
-        self._emit(
-            GaveUp(
-                call_id=self.call_id,
-                model=self._model,
-                attempts=self.rounds,
-                why=decision.why,
-                reason=decision.reason,
-            )
-        )
+        A deployment that announced a long pause must not hold up its siblings' next round.
+        """
+        if not error.retryable:
+            return error
+        again = [failure for failure in self._failures if failure.retryable]
+        return min(again, key=lambda failure: announced_wait(failure) or 0.0, default=error)
 
-    def _success(self) -> dict[str, Any]:
-        return {
-            "model": self._model,
-            "latency_ms": (time.monotonic() - self._round_started) * 1000.0,
-            "attempts": self.rounds,
-            "retries": self.rounds - 1,
-            "cumulative_sleep_s": self.slept_s,
-        }
 
-    def _tell(
-        self, callback: Callable[[Mapping[str, Any]], object] | None, told: Mapping[str, Any]
-    ) -> None:
-        if callback is not None:
-            self._rules.log.guarded(callback, told)
-
-    def _where(self, leg: Leg) -> dict[str, str]:
-        return {
-            "call_id": self.call_id,
-            "endpoint": leg.endpoint.label,
-            "provider": leg.endpoint.provider,
-            "model": leg.request.model,
-        }
+async def _discard(late: tuple[Leg, object]) -> None:
+    if isinstance(late[1], OpenStream):
+        await late[1].aclose()
 
 
 def tokens_of(answer: object) -> int:
     """Tokens an answer says it cost; 0 when it does not say, and for a stream that has begun."""
     usage = answer.usage if isinstance(answer, Completion) else None
     return (usage.total_tokens or 0) if usage is not None else 0
+
+
+def headers_of(answer: object) -> Mapping[str, str] | None:
+    """What the reply's headers said about rate limits, where the provider has kept them."""
+    if isinstance(answer, Completion):
+        side = answer.additional_kwargs.get("scillm")
+    else:
+        side = answer.side if isinstance(answer, OpenStream) else None
+    return side.get("additional_headers") if isinstance(side, dict) else None

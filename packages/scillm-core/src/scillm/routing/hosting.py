@@ -35,7 +35,9 @@ class Hosting:
         self._given_settings = settings
         self._transport = transport
         self._host: Host | None = None
-        self._providers: dict[str, Provider] = {}
+        self._providers: dict[str, tuple[Deployment, Provider]] = {}
+        self._replaced: list[Closes] = []
+        """Those of rows that are no longer served; calls on their way may still use them."""
 
     def provider(self, endpoint: Endpoint) -> Provider:
         """A provider for `endpoint`, built by the plugin of that name.
@@ -78,7 +80,8 @@ class Hosting:
 
     async def aclose(self) -> None:
         """Close idle connections of the running event loop; a second call does nothing."""
-        for provider in self._providers.values():
+        kept = [provider for _row, provider in self._providers.values()]
+        for provider in (*kept, *self._replaced):
             if isinstance(provider, Closes):
                 await provider.aclose()
         if self._host is not None and isinstance(self._host.transport, Closes):
@@ -93,9 +96,13 @@ class Hosting:
             return partial(self.provider, endpoint)
 
         def kept() -> Provider:
-            provider = self._providers.get(row.id)
-            if provider is None:
-                provider = self._providers[row.id] = self.provider(endpoint)
+            found = self._providers.get(row.id)
+            if found is not None and (found[0] is row or found[0] == row):
+                return found[1]
+            if found is not None and isinstance(found[1], Closes):
+                self._replaced.append(found[1])
+            provider = self.provider(endpoint)
+            self._providers[row.id] = (row, provider)
             return provider
 
         return kept

@@ -12,7 +12,7 @@ from scillm.errors import ImageRejectedError, UsageError
 if TYPE_CHECKING:
     from scillm.records import Json, Message
 
-MODES = ("off", "reject")
+MODES = ("off", "reject", "downscale")
 KNOWN = ("mode", "max_count", "max_each_bytes", "max_total_bytes")
 
 
@@ -50,8 +50,11 @@ def read_image_policy(value: Mapping[str, Any] | None) -> ImagePolicy:
 
 
 def check_images(messages: Sequence[Message], policy: ImagePolicy) -> None:
-    """Raise `ImageRejectedError` for the first image that breaks `policy`."""
-    if policy.mode == "off":
+    """Raise `ImageRejectedError` for the first image that breaks `policy`.
+
+    With mode downscale that is the business of `fitting.fitted`.
+    """
+    if policy.mode != "reject":
         return
     total = 0
     for count, (place, size) in enumerate(inline_images(messages), start=1):
@@ -73,17 +76,40 @@ def check_images(messages: Sequence[Message], policy: ImagePolicy) -> None:
             )
 
 
+def shares(sizes: Sequence[int], policy: ImagePolicy) -> list[int | None]:
+    """How many bytes each image may have so that all bounds hold; None may stay as it is.
+
+    Where they are too much together, the largest are cut to one common size, the others stay.
+    """
+    each = policy.max_each_bytes
+    cut = [size if each is None else min(size, each) for size in sizes]
+    total = policy.max_total_bytes
+    if total is not None and sum(cut) > total:
+        level = _common_bound(cut, total)
+        cut = [min(size, level) for size in cut]
+    return [None if bound == size else bound for size, bound in zip(sizes, cut, strict=True)]
+
+
+def _common_bound(sizes: Sequence[int], total: int) -> int:
+    """The largest bound under which all of `sizes` together keep `total`."""
+    # When the k smallest stay whole, the others share what is left; the best k gives the most.
+    ordered = sorted(sizes)
+    count = len(ordered)
+    return max((total - sum(ordered[:k])) // (count - k) for k in range(count))
+
+
 def inline_images(messages: Sequence[Message]) -> Iterator[tuple[str, int]]:
     """Where each data-URL image stands, and its decoded size in bytes."""
     for number, message in enumerate(messages):
         content = message.get("content")
         for index, part in enumerate(content if isinstance(content, list) else ()):
-            url = _url_of(part)
+            url = url_of(part)
             if url.startswith("data:image"):
                 yield f"messages[{number}].content[{index}]", decoded_bytes(url)
 
 
-def _url_of(part: Json) -> str:
+def url_of(part: Json) -> str:
+    """The URL of an image part; empty for other parts."""
     # OpenAI's chat form is {"image_url": {"url": …}}, its responses form {"image_url": …}.
     image = part.get("image_url") if isinstance(part, Mapping) else None
     url = image.get("url") if isinstance(image, Mapping) else image

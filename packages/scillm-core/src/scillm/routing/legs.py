@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
 
-from scillm.errors import APITimeoutError
+from scillm.errors import APITimeoutError, BudgetExceededError, UnknownPriceError
 from scillm.routing.choose import Level, levels_of, pick, with_tags
 from scillm.routing.load import MINUTE_S, Load
 
@@ -43,6 +43,10 @@ class Legs(Protocol):
         """The leg to take now, or None when all are tried or rest."""
         ...
 
+    def again(self, leg: Leg) -> Leg | None:
+        """`leg` once more, beside the request it already has; None when it rests or is used up."""
+        ...
+
     def rest_s(self) -> float:
         """Seconds until one of them may be taken; 0 when one may now."""
         ...
@@ -57,6 +61,10 @@ class Legs(Protocol):
 
     def answered(self, leg: Leg, elapsed_s: float, tokens: int) -> None:
         """It was answered."""
+        ...
+
+    def overtaken(self, leg: Leg, elapsed_s: float) -> None:
+        """It had not answered when another one did."""
         ...
 
     def failed(self, leg: Leg, error: ScillmError) -> None:
@@ -74,6 +82,10 @@ class OneLeg:
         """The leg, once a round."""
         return None if tried else self._leg
 
+    def again(self, leg: Leg) -> Leg | None:
+        """The leg."""
+        return leg
+
     def rest_s(self) -> float:
         """It never rests."""
         return 0.0
@@ -85,6 +97,9 @@ class OneLeg:
         """Nothing to note."""
 
     def answered(self, leg: Leg, elapsed_s: float, tokens: int) -> None:
+        """Nothing to note."""
+
+    def overtaken(self, leg: Leg, elapsed_s: float) -> None:
         """Nothing to note."""
 
     def failed(self, leg: Leg, error: ScillmError) -> None:
@@ -154,6 +169,10 @@ class GroupLegs:
         self._leg_for = leg_for
         self._streamed = streamed
 
+    def deployments(self) -> list[Deployment]:
+        """All that may answer, by order."""
+        return [row for level in self._levels for row in level.deployments]
+
     def next(self, tried: set[str]) -> Leg | None:
         """The leg the strategy picks in the lowest order level that has an open one."""
         board = self._board
@@ -174,6 +193,15 @@ class GroupLegs:
             )
             if index is not None:
                 return self._leg_for(level.deployments[index], level.positions[index])
+        return None
+
+    def again(self, leg: Leg) -> Leg | None:
+        """`leg`, unless it rests by now or its minute is used up."""
+        now = self._board.clock()
+        for level in self._levels:
+            if leg.position in level.positions:
+                index = level.positions.index(leg.position)
+                return leg if self._wait_s(level, index, now) == 0.0 else None
         return None
 
     def rest_s(self) -> float:
@@ -202,8 +230,16 @@ class GroupLegs:
             leg.position, now, elapsed_s, tokens=tokens, streamed=self._streamed
         )
 
+    def overtaken(self, leg: Leg, elapsed_s: float) -> None:
+        """Count the time that was waited in vain as an answer's."""
+        self._board.load.answered(
+            leg.position, self._board.clock(), elapsed_s, streamed=self._streamed
+        )
+
     def failed(self, leg: Leg, error: ScillmError) -> None:
         """Let the deployment rest where the rules say so."""
+        if isinstance(error, (BudgetExceededError, UnknownPriceError)):
+            return  # nothing was sent, so it says nothing about the deployment
         now = self._board.clock()
         if isinstance(error, APITimeoutError):
             self._board.load.timed_out(leg.position, now)

@@ -30,6 +30,10 @@ class Load:
         self._next_sweep = float("inf")
         self._minute = 0
 
+    def anew(self, size: int) -> Load:
+        """An empty one for other deployments, with the same ttl."""
+        return Load(size, latency_ttl_s=self._ttl_s)
+
     def began(self, position: int, now: float) -> None:
         """A request leaves."""
         self.sweep(now)

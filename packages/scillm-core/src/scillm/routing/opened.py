@@ -10,12 +10,19 @@ from scillm.errors import UsageError
 from scillm.protocols import Streams
 
 if TYPE_CHECKING:
-    from scillm.models import CompletionChunk
+    from collections.abc import Mapping
+
+    from scillm.models import Completion, CompletionChunk, Usage
+    from scillm.records import Json
     from scillm.routing.legs import Leg
 
 
 class OpenStream:
-    """A stream whose first chunk is here. Remembers the provider's context until it is closed."""
+    """A stream whose first chunk is here. Remembers the provider's context until it is closed.
+
+    `side` is what the provider says about the reply besides its chunks (the attribute `side` of
+    what `stream` gives, where it has one).
+    """
 
     def __init__(
         self,
@@ -25,7 +32,12 @@ class OpenStream:
     ) -> None:
         self.first = first
         self.chunks = chunks
+        self.side: Mapping[str, Json] = getattr(chunks, "side", {})
         self.at_close: list[Callable[[], None]] = []
+        self.usage: Callable[[], Usage | None] = _not_said
+        """What the stream says it used; whoever adds up its chunks puts this here."""
+        self.finish: Callable[[Completion], Completion] = _as_it_is
+        """What is to be noted on the answer."""
         self._context: AbstractAsyncContextManager[AsyncIterator[CompletionChunk]] | None = context
 
     @classmethod
@@ -53,3 +65,11 @@ class OpenStream:
         finally:
             for function in self.at_close:
                 function()
+
+
+def _not_said() -> None:
+    return None
+
+
+def _as_it_is(completion: Completion) -> Completion:
+    return completion

@@ -9,7 +9,9 @@ from attrs import field, frozen
 
 from scillm.errors import UsageError
 from scillm.resilience.health import CooldownRules
+from scillm.routing.arguments import checked_timeout
 from scillm.routing.choose import known_strategy
+from scillm.routing.deployment import read_width
 from scillm.routing.fallback import FallbackRules
 from scillm.routing.load import LATENCY_TTL_S
 from scillm.routing.policy import (
@@ -17,11 +19,14 @@ from scillm.routing.policy import (
     FALLBACKS,
     PER_ERROR,
     RETRY_KNOBS,
+    hedge_after,
     read_retry,
     router_fallbacks,
 )
+from scillm.routing.redis_url import REDIS, redis_url_of
 
-KNOBS = (*RETRY_KNOBS, *COUNTS, "retry_policy")
+CONTINUES = "enable_mid_stream_fallback_continuation"
+KNOBS = (*RETRY_KNOBS, *COUNTS, "retry_policy", "hedge_after_s")
 KNOWN = (
     *KNOBS,
     *FALLBACKS,
@@ -34,17 +39,54 @@ KNOWN = (
     "allowed_fails",
     "allowed_fails_policy",
     "disable_cooldowns",
+    "default_max_parallel_requests",
+    CONTINUES,
+    "ignore_invalid_deployments",
+    "timeout",
+    "stream_timeout",
+    *REDIS,
 )
+NO_AFFINITY = "deployments are chosen per call; name a deployment's id to keep to one"
+NO_BUDGETS = "budget=… bounds what the Router spends, prices=… says what it costs"
+NO_LOGS = "listen to events with a hook plugin (scillm_event) instead"
+NO_PROBES = "health is learned from the calls themselves; there are no hidden probes"
 STRATEGY_ARGS = ("ttl", "lowest_latency_buffer")
 ALLOWED_FAILS = {name.replace("Retries", "AllowedFails"): cls for name, cls in PER_ERROR.items()}
 """Keys of LiteLLM's allowed_fails_policy, and the class each is about."""
 
 REASONS: Mapping[str, str] = {
-    "cache_responses": "this version has no response cache",
-    "redis_url": "this version shares no state through Redis",
-    "set_verbose": "listen to events with a hook plugin (scillm_event) instead",
-    "timeout": "give timeout per deployment or per call, or set SCILLM_TIMEOUT_S",
-    "retry_after": "the least wait is what the upstream announces; see retry_base_s",
+    "cache_responses": "pass cache=… (memory, sqlite or redis), or call scillm.initialize_cache",
+    "cache_kwargs": "pass cache={…}, the arguments of scillm.initialize_cache",
+    "caching_groups": "groups are cached apart; a fallback's answer is not kept as the group's",
+    **dict.fromkeys(("set_verbose", "debug_level", "alerting_config"), NO_LOGS),
+    **dict.fromkeys(("provider_budget_config", "fallback_budget_check"), NO_BUDGETS),
+    **dict.fromkeys(("health_check_interval", "enable_health_check_routing"), NO_PROBES),
+    **dict.fromkeys(
+        (
+            "deployment_affinity_ttl_seconds",
+            "model_group_affinity_config",
+            "session_affinity_repin_on_failover",
+        ),
+        NO_AFFINITY,
+    ),
+    "assistants_config": "there are chat completions only",
+    "auto_router_capability_limit": "a call names its group; requests are not classified",
+    "client_ttl": "connections are kept while they are alive, and closed with the Router",
+    "default_litellm_params": "write the parameters into the rows, or give them to the calls",
+    "default_priority": "calls wait in the order in which they came",
+    "enable_tag_filtering": "tags on a call or a row are always acted on",
+    "enable_weighted_failover": "after a failure the strategy and its weights choose again",
+    "fallback_access_check": "a Router has no users whose access could be checked",
+    "fallback_on_unsupported_params": "a refused request goes nowhere; its error says why",
+    "guardrail_list": "check requests and answers in your own code, or in a hook plugin",
+    "model_group_retry_policy": "give retry_policy in the group's rows",
+    "optional_pre_call_checks": "requests are never dropped before they are sent",
+    "plugins": "install them, or pass registry=… and hooks=…",
+    "polling_interval": "waiting calls are woken, not polled",
+    "router_general_settings": "every setting has an argument of its own",
+    "routing_groups": "one strategy serves all groups; make a Router for each otherwise",
+    "search_tools": "there are chat completions only",
+    "tag_filtering_match_any": "a deployment serves a call when it shares one tag with it",
     "enable_pre_call_checks": "requests are never dropped before they are sent",
 }
 
@@ -60,6 +102,14 @@ class RouterArguments:
     knobs: Mapping[str, Any] = field(factory=dict)
     aliases: Mapping[str, str] = field(factory=dict)
     cooldown: CooldownRules = field(factory=CooldownRules)
+    redis_url: str | None = field(default=None, repr=False)
+    width: int | None = None
+    """Calls in the air at a deployment that names no number of its own."""
+    timeout_s: float | None = None
+    stream_timeout_s: float | None = None
+    skip_invalid: bool = False
+    continues: bool = False
+    """Whether a stream that breaks goes on with a fallback's words."""
 
 
 def router_arguments(given: Mapping[str, Any]) -> RouterArguments:
@@ -70,6 +120,7 @@ def router_arguments(given: Mapping[str, Any]) -> RouterArguments:
             raise UsageError(f"Router has no argument {name!r}: {reason}.")
     knobs = {name: given[name] for name in KNOBS if name in given}
     read_retry(knobs)
+    hedge_after([knobs])
     tuning = _mapping("routing_strategy_args", given)
     unknown = sorted(set(tuning) - set(STRATEGY_ARGS))
     if unknown:
@@ -84,6 +135,12 @@ def router_arguments(given: Mapping[str, Any]) -> RouterArguments:
         knobs=knobs,
         aliases=_aliases(given),
         cooldown=_cooldown(given),
+        redis_url=redis_url_of(given),
+        width=read_width("default_max_parallel_requests", given),
+        timeout_s=checked_timeout(given.get("timeout")),
+        stream_timeout_s=checked_timeout(given.get("stream_timeout"), "stream_timeout"),
+        continues=bool(given.get(CONTINUES, False)),
+        skip_invalid=bool(given.get("ignore_invalid_deployments", False)),
     )
 
 

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
 
 from scillm.errors import UnknownModelError
 from scillm.plugins.groups import GROUPS, PROVIDERS
 from scillm.plugins.registry import not_found_message
+from scillm.providers.mock import Mock, MockReply
 from scillm.records import ChatRequest, Endpoint, evolve
 from scillm.routing.deployment import merged
 from scillm.routing.fallback import filled, pattern_match
 from scillm.routing.legs import GroupLegs, Leg, Legs, OneLeg, groups_of
 from scillm.routing.policy import call_tags
-from scillm.routing.target import target_of
+from scillm.routing.target import Target, target_of
+from scillm.runs.cache_rows import public_headers
 
 if TYPE_CHECKING:
+    from scillm.protocols import Provider
+    from scillm.records import Json
     from scillm.routing.arguments import Arguments
     from scillm.routing.deployment import Deployment
     from scillm.routing.hosting import Hosting
     from scillm.routing.legs import Board
 
 
+MOST_PLACES = 1000
+"""Places of calls that name their own that are kept; a program with ever new keys fills nothing."""
+
+
+@frozen(kw_only=True)
+class _Place:
+    """Where a call goes, whatever it asks. `known` are the providers there were."""
+
+    row: Deployment | None
+    known: Sequence[str]
+    endpoint: Endpoint
+    model: str
+    provider: Callable[[], Provider] = field(repr=False)
+
+
 class Planner:
-    """Knows a Router's groups and how to reach their deployments."""
+    """Knows a Router's groups and how to reach their deployments.
+
+    `fixed` has the last word on the parameters of every request, whoever gave them."""
 
     def __init__(
         self,
@@ -33,10 +56,30 @@ class Planner:
         *,
         aliases: Mapping[str, str],
         board: Board,
+        timeout_s: float | None = None,
+        stream_timeout_s: float | None = None,
+        fixed: Callable[[Mapping[str, Json]], Mapping[str, Json]] | None = None,
     ) -> None:
         self._hosting = hosting
+        self._timeout_s = timeout_s
+        self._stream_timeout_s = stream_timeout_s
+        self._fixed = fixed
         self._aliases = aliases
+        self._board = board
+        self._serve(deployments, board)
+
+    def replace(self, deployments: Sequence[Deployment]) -> None:
+        """Other deployments from now on; calls on their way end with those they began with.
+
+        Rests go on by deployment id; loads and latencies begin anew.
+        """
+        load = self._board.load.anew(len(deployments))
+        self._serve(deployments, evolve(self._board, load=load))
+
+    def _serve(self, deployments: Sequence[Deployment], board: Board) -> None:
         self._groups = groups_of(deployments, board)
+        self._places: dict[str, _Place] = {}
+        self._own_places: dict[tuple[str | None, ...], _Place] = {}
         self._by_id = {row.id: (position, row) for position, row in enumerate(deployments)}
 
     def knobs(self, model: str) -> Mapping[str, Any]:
@@ -78,6 +121,22 @@ class Planner:
             )
         return OneLeg(self._leg(call, requested=model))
 
+    def identity(self, call: Arguments, model: str) -> Json:
+        """Who may answer a call to `model` and what is asked of them, without any credentials."""
+        legs = self.legs(call, model)
+        if isinstance(legs, GroupLegs):
+            places = [_place(row.arguments) for row in legs.deployments()]
+        else:
+            leg = legs.next(set())
+            assert leg is not None
+            asked, at = leg.request, leg.endpoint
+            headers = public_headers(at.extra_headers)
+            places = [[at.provider, at.api_base, asked.model, asked.params, headers]]
+        settings = self._hosting.host().settings
+        bases = {name: settings[name] for name in settings if name.endswith("api_base")}
+        identity = [places, bases, public_headers(call.extra_headers)]
+        return identity if self._fixed is None else [*identity, "deterministic"]
+
     def _row_leg(
         self,
         call: Arguments,
@@ -87,22 +146,51 @@ class Planner:
         requested: str,
         stars: Sequence[str],
     ) -> Leg:
-        arguments = merged(call, row.arguments)
-        if stars and arguments.model and "*" in arguments.model:
-            arguments = evolve(arguments, model=filled(arguments.model, stars))
-        leg = self._leg(arguments, requested=requested, row=row)
-        return evolve(leg, position=position)
+        if stars or call.extra_headers or call.policy or row.arguments.policy:
+            arguments = merged(call, row.arguments)
+            if stars and arguments.model and "*" in arguments.model:
+                arguments = evolve(arguments, model=filled(arguments.model, stars))
+            return self._leg(arguments, requested=requested, row=row, position=position)
+        # The call brings nothing that changes where it goes, so that is worked out once per row.
+        known = self._hosting.registry.names(PROVIDERS)
+        place = self._places.get(row.id)
+        if place is None or place.row is not row or place.known is not known:
+            place = self._places[row.id] = self._place_of(row.arguments, row.arguments.model, row)
+        return self._leg_at(place, call, requested=requested, position=position)
 
-    def _leg(self, call: Arguments, *, requested: str, row: Deployment | None = None) -> Leg:
-        settings = self._hosting.host().settings
-        target = target_of(
-            call.model or requested,
-            provider=call.provider,
-            api_base=call.api_base,
-            known=self._hosting.registry.names(PROVIDERS),
-            default_provider=settings.get("default_provider"),
-            missing=self._missing,
-        )
+    def _leg(
+        self,
+        call: Arguments,
+        *,
+        requested: str,
+        row: Deployment | None = None,
+        position: int = 0,
+    ) -> Leg:
+        name = call.model or requested
+        if row is None and not (call.extra_headers or call.policy):
+            place = self._own_place(call, name)
+        else:
+            place = self._place_of(call, name, row)
+        return self._leg_at(place, call, requested=requested, position=position)
+
+    def _own_place(self, call: Arguments, name: str) -> _Place:
+        """The place of a call that names its own; a program mostly has a few of them."""
+        known = self._hosting.registry.names(PROVIDERS)
+        key = (name, call.provider, call.api_base, call.api_key)
+        place = self._own_places.get(key)
+        if place is None or place.known is not known:
+            place = self._place_of(call, name, None)
+            if len(self._own_places) >= MOST_PLACES:
+                self._own_places.clear()
+            self._own_places[key] = place
+        return place
+
+    def _place_of(self, call: Arguments, name: str | None, row: Deployment | None) -> _Place:
+        mock = MockReply.read(call.policy) if call.policy else None
+        if mock is None and row is not None and row.arguments.policy:
+            mock = MockReply.read(row.arguments.policy)
+        name = name or ""
+        target = Target(provider="mock", model=name) if mock else self._target(call, name)
         endpoint = Endpoint(
             provider=target.provider,
             api_base=call.api_base,
@@ -110,21 +198,59 @@ class Planner:
             extra_headers=call.extra_headers,
             name=row.id if row else "",
         )
+        builder = partial(Mock, mock) if mock else self._hosting.builder(endpoint, row, call)
+        known = self._hosting.registry.names(PROVIDERS)
+        return _Place(row=row, known=known, endpoint=endpoint, model=target.model, provider=builder)
+
+    def _leg_at(self, place: _Place, call: Arguments, *, requested: str, position: int) -> Leg:
+        settings, hooks, row = self._hosting.host().settings, self._hosting.hooks, place.row
+        params = call.params
+        if row is not None:
+            params = {**row.arguments.params, **params} if row.arguments.params else params
         request = ChatRequest(
-            model=self._hosting.hooks.resolve_model(target.model, endpoint),
+            model=hooks.resolve_model(place.model, place.endpoint),
             messages=call.messages,
-            params=call.params,
+            params=params,
             stream=call.stream,
-            timeout_s=call.timeout_s or settings.get("timeout_s", 600.0),
+            timeout_s=self._timeout_s_of(call, row) or settings.get("timeout_s", 600.0),
             requested_model=requested,
         )
+        request = hooks.shape_request(request)
+        if self._fixed is not None:
+            request = evolve(request, params=self._fixed(request.params))
         return Leg(
-            endpoint=endpoint,
-            request=self._hosting.hooks.shape_request(request),
-            provider=self._hosting.builder(endpoint, row, call),
+            endpoint=place.endpoint,
+            request=request,
+            provider=place.provider,
             group=row.group if row else "",
             deployment=row,
+            position=position,
+        )
+
+    def _timeout_s_of(self, call: Arguments, row: Deployment | None) -> float | None:
+        """The nearest word: the call's, the row's, the Router's; each has one for streams."""
+        ways: list[tuple[float | None, float | None]] = [(call.stream_timeout_s, call.timeout_s)]
+        if row is not None:
+            ways.append((row.arguments.stream_timeout_s, row.arguments.timeout_s))
+        ways.append((self._stream_timeout_s, self._timeout_s))
+        words = [(call.stream and streamed) or whole for streamed, whole in ways]
+        return next((word for word in words if word), None)
+
+    def _target(self, call: Arguments, name: str) -> Target:
+        return target_of(
+            name,
+            provider=call.provider,
+            api_base=call.api_base,
+            known=self._hosting.registry.names(PROVIDERS),
+            default_provider=self._hosting.host().settings.get("default_provider"),
+            missing=self._missing,
         )
 
     def _missing(self, name: str) -> str:
         return not_found_message(GROUPS[PROVIDERS], name, self._hosting.registry.names(PROVIDERS))
+
+
+def _place(row: Arguments) -> list[Json]:
+    mocks = {name: value for name, value in row.policy.items() if name.startswith("mock_")}
+    headers = public_headers(row.extra_headers)
+    return [row.provider, row.api_base, row.model, row.params, headers, mocks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ RETRY_KNOBS = {
     "retry_time_budget_s": "time_budget_s",
     "retry_base_s": "base_s",
     "retry_max_s": "max_s",
+    "retry_after": "least_s",
     "retry_jitter_pct": "jitter_pct",
     "honor_retry_after": "honor_retry_after",
 }
-"""Argument and setting names, and the option each sets."""
+"""Argument and setting names, and the option each sets; `retry_after` is LiteLLM's."""
 
 COUNTS = ("num_retries", "max_retries")
 """LiteLLM's names: this many rounds after the first, and retrying is on."""
@@ -38,6 +40,9 @@ POLICY_ARGUMENTS = (
     *FALLBACKS,
     "max_fallbacks",
     "disable_fallbacks",
+    "hedge_after_s",
+    "mock_response",
+    "mock_timeout",
     "tags",
 )
 """Arguments of a call that say what happens when it fails, and where it may go."""
@@ -73,6 +78,8 @@ def retry_options(
         for option in (f.name for f in fields(RetryOptions))
         if f"retry_{option}" in settings
     }
+    if settings.get("num_retries") is not None:
+        chosen |= read_retry({"num_retries": settings["num_retries"]})
     for layer in reversed(layers):
         chosen |= read_retry(layer)
     return RetryOptions(**chosen)
@@ -129,17 +136,41 @@ def _knob(name: str, value: Any) -> Any:
     return float(value)
 
 
+def hedge_after(layers: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds after which a call is hedged; the first layer that names one wins, None is never."""
+    for layer in layers:
+        value = layer.get("hedge_after_s")
+        if value is not None:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not 0 < value < 1e9
+            ):
+                raise UsageError(
+                    f"hedge_after_s must be a number of seconds above 0, but is {value!r}."
+                )
+            return float(value)
+    return None
+
+
 def callbacks(layer: Mapping[str, Any]) -> Callbacks:
     """The callbacks of a call; `UsageError` for what cannot be called."""
     given = {name: layer.get(name) for name in CALLBACKS}
     for name, value in given.items():
         if value is not None and not callable(value):
             raise UsageError(f"{name} must be callable, but is {value!r}.")
+        if inspect.iscoroutinefunction(value):
+            raise UsageError(
+                f"{name} must be an ordinary function; {value!r} is a coroutine function, which "
+                "nobody would await."
+            )
     return Callbacks(**given)
 
 
 def fallback_rules(layer: Mapping[str, Any], *, model: str, base: FallbackRules) -> FallbackRules:
     """The Router's fallbacks with a call's own in front; a call may give a plain list."""
+    if not layer:
+        return base
     if layer.get("disable_fallbacks"):
         return FallbackRules(most=0)
     own = {name: _own_table(name, layer[name], model) for name in FALLBACKS if layer.get(name)}
@@ -182,7 +213,9 @@ def router_fallbacks(arguments: Mapping[str, Any]) -> FallbackRules:
 
 def call_tags(layer: Mapping[str, Any]) -> tuple[str, ...]:
     """The tags of a call."""
-    tags = layer.get("tags") or ()
+    tags = layer.get("tags")
+    if not tags:
+        return ()
     if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
         raise UsageError(f"tags must be a list of texts, but is {tags!r}.")
     return tuple(tags)

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import random
-import secrets
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from scillm import portal
 from scillm.errors import UsageError
-from scillm.plugins.groups import RETRY_POLICIES
 from scillm.plugins.hooks import Hooks
 from scillm.plugins.registry import Registry
 from scillm.plugins.settings import load
-from scillm.records import ChatRequest, Endpoint, evolve
 from scillm.resilience.health import Health
-from scillm.resilience.retry import NoRetry
-from scillm.routing.arguments import Arguments, sorted_arguments
-from scillm.routing.call import Call
+from scillm.resilience.spend import Budget
+from scillm.routing.answering import Answering, Determinism
+from scillm.routing.caching import Caching
 from scillm.routing.deployment import read_model_list
-from scillm.routing.deterministic import made_deterministic
-from scillm.routing.flight import Flight, Rules
 from scillm.routing.hosting import Hosting
-from scillm.routing.images import check_images, read_image_policy
-from scillm.routing.jsonmode import JsonMode, with_setting
-from scillm.routing.legs import Board, Leg
+from scillm.routing.images import read_image_policy
+from scillm.routing.legs import Board
 from scillm.routing.load import Load
-from scillm.routing.opened import OpenStream
 from scillm.routing.options import router_arguments
-from scillm.routing.pacing import Pacing
 from scillm.routing.parallel import ParallelResult, ResultStream, gather
 from scillm.routing.planning import Planner
-from scillm.routing.policy import callbacks, fallback_rules, retry_options
-from scillm.routing.retry_log import RetryLog
-from scillm.routing.stamps import stamped
+from scillm.routing.rules import RuleBook
+from scillm.routing.spending import Spending
 from scillm.routing.streams import AsyncCompletionStream, CompletionStream
 
 if TYPE_CHECKING:
     from scillm.models import Completion
     from scillm.protocols import Provider, Transport
-    from scillm.records import Json, Message
+    from scillm.records import Endpoint, Json, Message
+    from scillm.resilience.spend import Account, Spend
+    from scillm.runs.cache import ResponseCache
 
+
+log = logging.getLogger("scillm.routing")
 
 DEFAULT_WIDTH = 8
-MOST_RULES = 10_000
-"""Models whose rules are kept; a program that asks ever new ones does not fill the memory."""
 
 
 class Router:
@@ -64,11 +57,21 @@ class Router:
     `routing_strategy_args` (`ttl`, `lowest_latency_buffer`), `num_retries`, the `retry_…` knobs,
     `retry_policy`, `fallbacks`, `context_window_fallbacks`, `content_policy_fallbacks`,
     `default_fallbacks`, `max_fallbacks`, `model_group_alias`, `cooldown_time`, `allowed_fails`,
-    `allowed_fails_policy`, `disable_cooldowns`. Others are refused with `UsageError`.
+    `allowed_fails_policy`, `disable_cooldowns`, `hedge_after_s`, and `redis_url` (or `redis_host`,
+    `redis_port`, `redis_password`, `redis_db`), `default_max_parallel_requests`, `timeout`,
+    `stream_timeout`, `retry_after` (the shortest wait between two tries),
+    `ignore_invalid_deployments`, `enable_mid_stream_fallback_continuation`. Others are refused
+    with `UsageError`.
 
     `deterministic` fixes the sampling parameters (temperature 0, top_p 1, given penalties 0) and
     works through parallel requests one at a time. `image_policy` (`max_count`, `max_each_bytes`,
-    `max_total_bytes`, `mode` reject or off) bounds the images a request carries inside itself.
+    `max_total_bytes`, `mode` reject, downscale or off) bounds the images a request carries inside
+    itself.
+
+    `budget` (a `Budget`) bounds what all calls together may spend; `prices` has the price of models
+    by id (`input_cost_per_token`, `output_cost_per_token`, or `…_per_million`), or is
+    "genai-prices"; see `docs/guide/budgets.md`. `cache` ("memory", "sqlite", "redis", an object of
+    `scillm.initialize_cache`'s arguments, or False) keeps answers; see `docs/guide/caching.md`.
 
     `registry`, `hooks`, `settings`, `transport`, `clock` (seconds, monotonic) and `draw` (uniform
     in [0, 1)) replace the defaults when the core is embedded.
@@ -84,6 +87,9 @@ class Router:
         transport: Transport | None = None,
         deterministic: bool = False,
         image_policy: Mapping[str, Any] | None = None,
+        budget: Budget | Account | Mapping[str, Any] | None = None,
+        prices: Mapping[str, Any] | str | None = None,
+        cache: ResponseCache | Mapping[str, Any] | str | bool | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
         **arguments: Any,
@@ -93,13 +99,11 @@ class Router:
         self.registry = registry or Registry(disabled=core.get("plugins_disable", ()))
         self.hooks = hooks or Hooks(self.registry, strict=core.get("plugins_strict", False))
         self.deterministic = deterministic
-        self._image_policy = read_image_policy(image_policy)
-        self._warned = False
-        self._made_pacing: Pacing | None = None
-        self._rules: dict[str, Rules] = {}
-        deployments = read_model_list(model_list)
-        self._fallbacks = given.fallbacks
-        self._knobs = given.knobs
+        self.model_list = tuple(model_list)
+        skipped = log.warning if given.skip_invalid else None
+        self._read_rows = partial(read_model_list, skipped=skipped)
+        deployments = self._read_rows(model_list)
+        determinism = Determinism() if deterministic else None
         self._board = Board(
             health=Health(given.cooldown),
             load=Load(len(deployments), latency_ttl_s=given.latency_ttl_s),
@@ -109,8 +113,35 @@ class Router:
             draw=draw,
         )
         self._hosting = Hosting(self.registry, self.hooks, settings, transport)
+        self._caching = Caching(cache, emit=self.hooks.emit)
+        self._spending = Spending(budget, prices, settings=self._settings, emit=self.hooks.emit)
         self._planner = Planner(
-            self._hosting, deployments, aliases=given.aliases, board=self._board
+            self._hosting,
+            deployments,
+            aliases=given.aliases,
+            board=self._board,
+            timeout_s=given.timeout_s,
+            stream_timeout_s=given.stream_timeout_s,
+            fixed=None if determinism is None else determinism.fixed,
+        )
+        self._rule_book = RuleBook(
+            self._hosting,
+            knobs_of=self._planner.knobs,
+            base=given.knobs,
+            redis_url=given.redis_url,
+            width=given.width,
+            draw=draw,
+        )
+        self._answering = Answering(
+            hosting=self._hosting,
+            caching=self._caching,
+            spending=self._spending,
+            planner=self._planner,
+            rule_book=self._rule_book,
+            fallbacks=given.fallbacks,
+            image_policy=read_image_policy(image_policy),
+            determinism=determinism,
+            continues=given.continues,
         )
 
     @overload
@@ -157,14 +188,10 @@ class Router:
         `attempts` lists every endpoint that was asked.
         """
         given = {**arguments, "model": model, "messages": messages, "stream": stream}
-        read = self._shaped(sorted_arguments(given))
-        if read.json_mode is not None:
-            return await self._checked_json(read, read.json_mode)
-        if not stream:
-            return await self._answer(read)
-        call = self._call(read)
-        leg, source = await call.fly(OpenStream.begin)
-        return AsyncCompletionStream(call.record(leg), source)
+        read = await self._answering.read(given)
+        if stream and read.json_mode is None:
+            return await self._answering.streamed(read)
+        return await self._answering.whole(read)
 
     @overload
     def completion(
@@ -213,13 +240,60 @@ class Router:
 
         return CompletionStream(opened)
 
+    def set_model_list(self, model_list: Sequence[Mapping[str, Any]]) -> None:
+        """Other deployments from now on, as if the Router had been made with them.
+
+        Calls on their way end with the deployments they began with; rests go on by deployment id.
+        Raises `UsageError` and changes nothing when a row is wrong.
+        """
+        self._planner.replace(self._read_rows(model_list))
+        self._rule_book.forget()
+        self.model_list = tuple(model_list)
+
     def provider(self, endpoint: Endpoint) -> Provider:
         """A provider for `endpoint`, built by the plugin of that name; see `Hosting.provider`."""
         return self._hosting.provider(endpoint)
 
+    def set_budget(
+        self,
+        max_tokens: int | None = None,
+        max_requests: int | None = None,
+        on_exhaust: Callable[[], object] | None = None,
+        hard: bool = True,
+        *,
+        max_usd: float | None = None,
+    ) -> None:
+        """Bound what this Router spends from now on; without bounds the budget is taken away.
+
+        As `scillm.set_budget`, which bounds all Routers of the process together.
+        """
+        budget = Budget(usd=max_usd, tokens=max_tokens, requests=max_requests, hard=hard)
+        self._spending.bound(budget, on_exhaust)
+
+    @staticmethod
+    def resolve_default_model() -> str | None:
+        """The model of calls that name none (SCILLM_DEFAULT_MODEL and its aliases), or None."""
+        model: str | None = load()["default_model"]
+        return model
+
+    def spend(self) -> Spend:
+        """What this Router has spent so far, and what is in the air."""
+        return self._spending.report()
+
+    def resting(self) -> dict[str, float]:
+        """Deployments (or `provider base model`) that rest now, and for how many seconds yet."""
+        paused = self._rule_book.resting()
+        cooling = self._board.health.resting(self._board.clock())
+        return {
+            name: max(paused.get(name, 0.0), cooling.get(name, 0.0))
+            for name in {**paused, **cooling}
+        }
+
     async def aclose(self) -> None:
         """Close idle connections of the running event loop; a second call does nothing."""
+        await self._rule_book.aclose()
         await self._hosting.aclose()
+        self._caching.close()
 
     def close(self) -> None:
         """Close the connections that synchronous calls have left idle."""
@@ -285,6 +359,9 @@ class Router:
                 continue
             return stream.completion
 
+    def _settings(self) -> Mapping[str, Json]:
+        return self._hosting.host().settings
+
     def _width(self, asked: int | None) -> int:
         if self.deterministic:
             return 1
@@ -292,100 +369,3 @@ class Router:
         if isinstance(width, bool) or not isinstance(width, int) or width < 1:
             raise UsageError(f"max_concurrency must be a whole number above 0, not {width!r}.")
         return width
-
-    def _shaped(self, call: Arguments) -> Arguments:
-        check_images(call.messages, self._image_policy)
-        if not self.deterministic:
-            return call
-        params, changed = made_deterministic(call.params)
-        if changed and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"Deterministic mode overrides {', '.join(changed)}.", UserWarning, stacklevel=3
-            )
-        return evolve(call, params=params)
-
-    def _call(self, arguments: Arguments) -> Call:
-        settings = self._hosting.host().settings
-        model = arguments.model or settings.get("default_model")
-        if not model:
-            raise UsageError("No model was named: pass model=…, or set SCILLM_DEFAULT_MODEL.")
-        rules = self._flight_rules(arguments)
-        flight = Flight(
-            model=model, call_id=secrets.token_hex(8), rules=rules, emit=self.hooks.emit
-        )
-        return Call(
-            flight=flight,
-            model=model,
-            arguments=arguments,
-            fallbacks=fallback_rules(arguments.policy, model=model, base=self._fallbacks),
-            legs_for=self._planner.legs,
-            emit=self.hooks.emit,
-            with_retries=bool(settings.get("retry_meta")),
-        )
-
-    async def _answer(self, arguments: Arguments) -> Completion:
-        call = self._call(arguments)
-        leg, completion = await call.fly(_complete)
-        return stamped(completion, call.record(leg))
-
-    async def _checked_json(self, arguments: Arguments, asked: JsonMode) -> Completion:
-        from scillm.structured.loop import complete_json
-
-        mode = with_setting(asked, self._hosting.host().settings)
-        request = ChatRequest(
-            model=arguments.model or "",
-            messages=arguments.messages,
-            params=arguments.params,
-            stream=arguments.stream,
-        )
-
-        async def ask(shaped: ChatRequest) -> Completion:
-            return await self._answer(
-                evolve(arguments, messages=shaped.messages, params=shaped.params)
-            )
-
-        return await complete_json(
-            ask,
-            request,
-            response_format=mode.response_format,
-            repair_rounds=mode.repair_rounds,
-            sanitize=mode.sanitize,
-        )
-
-    def _pacing(self) -> Pacing:
-        if self._made_pacing is None:
-            self._made_pacing = Pacing(self._hosting.host().settings)
-        return self._made_pacing
-
-    def _flight_rules(self, arguments: Arguments) -> Rules:
-        if arguments.policy:
-            return self._rules_of(arguments)
-        # Calls that say nothing about failure share their rules, per model.
-        model = arguments.model or ""
-        rules = self._rules.get(model)
-        if rules is None:
-            rules = self._rules_of(arguments)
-            if len(self._rules) < MOST_RULES:
-                self._rules[model] = rules
-        return rules
-
-    def _rules_of(self, arguments: Arguments) -> Rules:
-        settings = self._hosting.host().settings
-        layers = [arguments.policy, self._planner.knobs(arguments.model or ""), self._knobs]
-        options = retry_options(layers, settings)
-        factory = self.registry.get(RETRY_POLICIES, options.policy) if options.enabled else NoRetry
-        return Rules(
-            options=options,
-            policy=factory(options),
-            callbacks=callbacks(arguments.policy),
-            log=RetryLog(
-                as_json=bool(settings.get("log_json")), every=settings.get("retry_log_every", 1)
-            ),
-            pacing=self._pacing(),
-            draw=self._board.draw,
-        )
-
-
-async def _complete(leg: Leg) -> Completion:
-    return await leg.provider().complete(leg.request)

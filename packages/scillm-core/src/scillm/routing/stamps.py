@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
-from scillm.records import Attempt, evolve
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     from scillm.models import Completion
-    from scillm.records import Json
+    from scillm.records import Attempt, Json
 
 
 @frozen(kw_only=True)
@@ -24,7 +22,13 @@ class CallRecord:
     endpoint: str
     group: str
     attempts: Sequence[Attempt]
+    call_id: str = ""
     fallbacks: int = 0
+    hedges: int = 0
+    reply: Mapping[str, Json] = field(factory=dict)
+    """What the head of a streamed reply said; a whole answer brings it itself."""
+    continued: Json = None
+    """Where a broken stream went on, if it did."""
     retries: Json = None
 
 
@@ -38,8 +42,13 @@ def side_information(record: CallRecord, *, served: str) -> dict[str, Json]:
             "provider": record.provider,
             "endpoint": record.endpoint,
             "attempts": [attempt_json(attempt) for attempt in record.attempts],
+            "call_id": record.call_id,
+            "_response_ms": answered_ms(record.attempts),
+            **record.reply,
         }
     }
+    if record.continued is not None:
+        side["scillm"]["continued"] = record.continued
     router: dict[str, Json] = {}
     if record.group:
         router = {
@@ -48,6 +57,7 @@ def side_information(record: CallRecord, *, served: str) -> dict[str, Json]:
             "provider": record.provider,
             "attempts": len(record.attempts),
             "fallbacks": record.fallbacks,
+            "hedges": record.hedges,
         }
     if record.retries is not None:
         router["retries"] = record.retries
@@ -64,7 +74,7 @@ def stamped(completion: Completion, record: CallRecord) -> Completion:
         key: {**kept[key], **value} if isinstance(kept.get(key), dict) else value
         for key, value in side.items()
     }
-    return evolve(completion, additional_kwargs={**kept, **both})
+    return completion.with_additional({**kept, **both})
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Json]:
@@ -76,4 +86,11 @@ def attempt_json(attempt: Attempt) -> dict[str, Json]:
         "status_code": attempt.status_code,
         "elapsed_s": round(attempt.elapsed_s, 6),
         "message": attempt.message,
+        "hedge": attempt.hedge,
+        "billed": attempt.billed,
     }
+
+
+def answered_ms(attempts: Sequence[Attempt]) -> float | None:
+    """Milliseconds of the attempt that was answered (a stream: to its first chunk)."""
+    return next((round(a.elapsed_s * 1000.0, 3) for a in attempts if a.outcome == "ok"), None)

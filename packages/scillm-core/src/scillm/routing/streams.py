@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
@@ -18,6 +18,7 @@ from scillm.errors import (
     UsageError,
 )
 from scillm.http.folding import Fold
+from scillm.records import evolve
 from scillm.routing.stamps import CallRecord, stamped
 
 if TYPE_CHECKING:
@@ -29,18 +30,27 @@ if TYPE_CHECKING:
 
 CLOSE_S = 5.0
 
+GoOn: TypeAlias = (
+    "Callable[[ScillmError, Completion], Awaitable[tuple[CallRecord, OpenStream] | None]]"
+)
+"""Finds the rest of a stream that broke with an error after so much."""
+
 
 class AsyncCompletionStream:
     """Chunks as they arrive. Remembers what has arrived, in `completion`.
 
     Iterate it, or use it as a context manager; leaving early closes the upstream. What breaks
-    after the first chunk is raised as `StreamInterruptedError` with the partial completion.
+    after the first chunk is raised as `StreamInterruptedError` with the partial completion, unless
+    `go_on` finds somebody who goes on from there, which is tried once.
     """
 
-    def __init__(self, record: CallRecord, source: OpenStream) -> None:
+    def __init__(self, record: CallRecord, source: OpenStream, go_on: GoOn | None = None) -> None:
+        self._go_on = go_on
         self._record = record
         self._source: OpenStream | None = source
         self._fold = Fold()
+        self._finish = source.finish
+        source.usage = self._fold.usage
 
     @property
     def completion(self) -> Completion:
@@ -49,7 +59,7 @@ class AsyncCompletionStream:
 
     def stamped(self, sofar: Completion) -> Completion:
         """`sofar` with what is known about this call in its additional_kwargs."""
-        return stamped(sofar, self._record)
+        return stamped(self._finish(sofar), self._record)
 
     def __aiter__(self) -> AsyncCompletionStream:
         return self
@@ -67,6 +77,8 @@ class AsyncCompletionStream:
             raise
         except ScillmError as error:
             await self.aclose()
+            if await self._went_on(error):
+                return await self.__anext__()
             raise self._interrupted(error) from error
         except BaseException:
             await self.aclose()
@@ -91,6 +103,26 @@ class AsyncCompletionStream:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    async def _went_on(self, error: ScillmError) -> bool:
+        go_on, self._go_on = self._go_on, None
+        if go_on is None:
+            return False
+        sofar = self._fold.completion()
+        found = await go_on(error, sofar)
+        if found is None:
+            return False
+        record, source = found
+        seam = {
+            "from": self._record.endpoint,
+            "to": record.endpoint,
+            "error": type(error).__name__,
+            "after_chars": len(sofar.text),
+        }
+        self._record = evolve(record, continued=seam)
+        self._source, self._finish = source, source.finish
+        source.usage = self._fold.usage
+        return True
 
     def _interrupted(self, error: ScillmError) -> StreamInterruptedError:
         details: dict[str, Any] = {}

@@ -5,16 +5,14 @@ Integration packages that add routes of their own take `Request`, `Response` and
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import anyio
-from attrs import frozen
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -23,8 +21,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from scillm.errors import ScillmError
+from scillm.serve.bodies import BodyLimits, read_body, read_json
 from scillm.serve.metrics import CONTENT_TYPE, Metrics
+from scillm.serve.presence import GONE, raced, until_gone
 from scillm.serve.problems import Problem, Refused, problem_of
+from scillm.serve.writing import ACCEPTED, BEAT, encoded, event, event_text
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -34,24 +35,12 @@ if TYPE_CHECKING:
     from scillm.records import Json
     from scillm.serve.guard import Guard
 
-Result = TypeVar("Result")
 Write = Callable[[bytes], Awaitable[None]]
 """Sends one or more whole events."""
 
 BEAT_S = 15.0
 """Silence after which a stream says that it is alive."""
-BEAT = b": still working\n\n"
-ACCEPTED = b": accepted\n\n"
-GONE = Problem(status=499, message="The client left before the answer was there; work stopped.")
 ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
-
-
-@frozen(kw_only=True)
-class BodyLimits:
-    """How much a client may send, and how long it may take to send it."""
-
-    max_bytes: int = 16 * 1024 * 1024
-    time_s: float = 30.0
 
 
 def application(
@@ -112,15 +101,6 @@ def raw_json(
     return Response(body, status_code=status, headers=given, media_type="application/json")
 
 
-def encoded(document: Json) -> bytes:
-    """`document` as JSON in UTF-8, lone surrogates escaped; no NaN."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-
-
 def text_response(text: str, *, content_type: str) -> Response:
     """A text of some kind."""
     return Response(text, headers={"content-type": content_type})
@@ -134,96 +114,6 @@ def metrics_response(metrics: Metrics) -> Response:
 def problem_response(problem: Problem) -> Response:
     """A problem as an answer."""
     return json_response(problem.body(), status=problem.status, headers=problem.head())
-
-
-async def read_json(request: Request, limits: BodyLimits) -> Json:
-    """The JSON of a request; raises `Refused` with 400, 408 or 413."""
-    body = await read_body(request, limits)
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except RecursionError:
-        why = "it is nested too deeply"
-    except UnicodeDecodeError:
-        why = "it is not UTF-8"
-    except ValueError as error:
-        why = str(error)
-    raise Refused(
-        Problem(status=400, message=f"The body must be JSON, but {why}.", code="invalid_json")
-    )
-
-
-async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """The body of a request; raises `Refused` with 408 or 413."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limits.max_bytes:
-        raise Refused(_too_large(limits))
-    parts: list[bytes] = []
-    size = 0
-    with anyio.move_on_after(limits.time_s) as scope:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > limits.max_bytes:
-                raise Refused(_too_large(limits))
-            parts.append(piece)
-    if scope.cancelled_caught:
-        raise Refused(
-            Problem(
-                status=408,
-                message=f"The body was not here within {limits.time_s:g} s ({size} bytes came).",
-                code="body_too_slow",
-                headers={"connection": "close"},
-            )
-        )
-    return b"".join(parts)
-
-
-def _too_large(limits: BodyLimits) -> Problem:
-    return Problem(
-        status=413,
-        message=f"The body is larger than {limits.max_bytes} bytes, the limit of this server. "
-        "Send fewer items at a time.",
-        code="body_too_large",
-        headers={"connection": "close"},
-    )
-
-
-def _refuse_constant(name: str) -> Json:
-    raise ValueError(f"{name} is not JSON")
-
-
-async def until_gone(request: Request, work: Callable[[], Awaitable[Result]]) -> Result:
-    """The result of `work()`, which is cancelled when the client leaves (then: `Refused`, 499).
-
-    The body of the request must have been read.
-    """
-    results = await _raced(request.receive, work)
-    if not results:
-        raise Refused(GONE)
-    return results[0]
-
-
-async def _raced(
-    receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[Result]]
-) -> list[Result]:
-    """`[result]`, or nothing when the client left first."""
-    results: list[Result] = []
-    failures: list[Exception] = []
-
-    async def watch(scope: anyio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch, group.cancel_scope)
-        try:
-            results.append(await work())
-        except Exception as error:  # noqa: BLE001  (re-raised below, bare instead of in a group)
-            failures.append(error)
-        group.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
-    return results
 
 
 class EventStream(Response):
@@ -250,7 +140,7 @@ class EventStream(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        if await _raced(receive, partial(self._write_all, send)):
+        if await raced(receive, partial(self._write_all, send)):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write_all(self, send: Send) -> bool:
@@ -291,17 +181,6 @@ async def _failing(work: Callable[[], Awaitable[None]]) -> list[Exception]:
     except Exception as error:  # noqa: BLE001  (raised by the caller, outside of its task group)
         return [error]
     return []
-
-
-def event(document: Json, *, name: str = "") -> bytes:
-    """One server-sent event with a JSON document."""
-    return event_text(encoded(document).decode("utf-8"), name=name)
-
-
-def event_text(text: str, *, name: str = "") -> bytes:
-    """One server-sent event with a text of one line."""
-    head = f"event: {name}\n" if name else ""
-    return f"{head}data: {text}\n\n".encode()
 
 
 def wants_events(request: Request) -> bool:

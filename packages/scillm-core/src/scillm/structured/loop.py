@@ -21,6 +21,7 @@ from scillm.structured.jsontext import json_part
 from scillm.structured.reading import Reading, read_json, refusal_of, tool_calls_only, with_text
 from scillm.structured.schema import check, compiled
 from scillm.structured.shaping import (
+    VERDICT,
     WRAPPED,
     Wanted,
     fallback_request,
@@ -55,8 +56,9 @@ async def complete_json(
     `sanitize` as `reading.read_json`. Nothing is sent when the schema is wrong (`UsageError`).
 
     `additional_kwargs["scillm"]` gets `parsed` (the value, or the instance of the type), the keys
-    of `shaping.report`, and every round with its usage. Raises `SchemaError` when no answer fits,
-    or the first error that another round cannot help; either has all `rounds`.
+    of `shaping.report`, and every round with its usage; `["router"]` gets the verdict. Raises
+    `SchemaError` when no answer fits, or the first error that another round cannot help; either
+    has all `rounds`.
     """
     wanted = _wanted(response_format)
     _check_call(request, repair_rounds)
@@ -186,8 +188,11 @@ class _Talk:
     ) -> Completion:
         meta = report(self._wanted, self.rounds, sanitized=shown is not answer)
         side = {**answer.scillm_meta, **meta, **more}
+        kept = answer.additional_kwargs
+        # The verdict stands where the first SciLLM had it, too.
+        router = {**kept.get("router", {}), **{name: meta[name] for name in VERDICT}}
         stamped: Completion = evolve(
-            shown, additional_kwargs={**answer.additional_kwargs, "scillm": side}
+            shown, additional_kwargs={**kept, "scillm": side, "router": router}
         )
         return stamped
 
@@ -224,7 +229,7 @@ def _note_error(entry: dict[str, Json], error: ScillmError) -> None:
 def _note_answer(entry: dict[str, Json], completion: Completion) -> None:
     usage = completion.usage
     meta = completion.scillm_meta
-    cost = meta.get("cost_usd", usage.get("cost") if usage else None)
+    cost = meta.get("response_cost", usage.get("cost") if usage else None)
     entry.update(
         answered=True,
         text=completion.text,

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 JSON_OBJECT: Mapping[str, Json] = {"type": "json_object"}
 WRAPPED = "value"
 """The only member of the object around an answer whose type is not an object."""
+VERDICT = (
+    "schema_validation",
+    "response_format_used",
+    "fallback_used",
+    "json_valid",
+    "json_sanitized",
+)
+"""What `report` says about the answer, without its rounds and their cost."""
 _UNSTRICT = frozenset(
     {"uniqueItems", "prefixItems", "patternProperties", "oneOf", "allOf", "not", "if", "default"}
 )

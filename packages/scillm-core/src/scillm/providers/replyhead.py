@@ -1,0 +1,37 @@
+"""What the head of a reply says besides the answer: the request's id, and the rate limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scillm.models import Completion
+    from scillm.records import Json
+
+REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The id the upstream gave this request, for its support desk; names are lower case."""
+    return next((headers[name] for name in REQUEST_IDS if name in headers), None)
+
+
+def side_of(headers: Mapping[str, str]) -> dict[str, Json]:
+    """`request_id`, and as `additional_headers` every header about rate limits; often empty."""
+    side: dict[str, Json] = {}
+    request_id = request_id_of(headers)
+    if request_id is not None:
+        side["request_id"] = request_id
+    limits = {name: value for name, value in headers.items() if "ratelimit" in name}
+    if limits:
+        side["additional_headers"] = limits
+    return side
+
+
+def with_side(completion: Completion, side: Mapping[str, Json]) -> Completion:
+    """`completion` with `side` in its additional_kwargs, under `scillm`."""
+    if not side:
+        return completion
+    kept = completion.additional_kwargs
+    return completion.with_additional({**kept, "scillm": {**kept.get("scillm", {}), **side}})
