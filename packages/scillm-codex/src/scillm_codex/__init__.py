@@ -1,1 +1,1 @@
-"""Codex for SciLLM. This version holds the package only; it offers no plugin yet."""
+"""Codex for SciLLM: the provider `codex-agent`, the sidecar, the Responses bridge, the doctor."""

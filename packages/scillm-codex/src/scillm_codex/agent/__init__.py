@@ -1,0 +1,1 @@
+"""The mini-agent: a model that works with tools until it answers or meets a limit."""

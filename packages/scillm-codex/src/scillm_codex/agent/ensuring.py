@@ -1,0 +1,282 @@
+"""`ensure_codex_agent`: a sidecar that answers, found or started, and stopped by who started it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+from scillm import portal
+from scillm.errors import EngineError, ScillmError
+from scillm.http.choice import make_transport
+from scillm.plugins.settings import load
+from scillm.protocols import Closes
+from scillm.records import HttpCall, Setting
+from scillm.runs.chain import JournalLockedError
+from scillm.runs.lock import WriterLock
+
+if TYPE_CHECKING:
+    from scillm.protocols import Transport
+    from scillm.records import Json
+
+log = logging.getLogger("scillm.codex")
+
+LEASH = Path(__file__).with_name("leash.py")
+KNOWN = ("http://127.0.0.1:8077", "http://127.0.0.1:8089")
+"""Where `scillm codex serve`, and the earlier containers, listen by default."""
+PROBE_S = 3.0
+STOP_S = 15.0
+SETTINGS = (
+    Setting(
+        name="codex_agent_api_base",
+        env=("CODEX_AGENT_API_BASE",),
+        doc="Base URL of the sidecar, without /v1.",
+    ),
+    *(
+        Setting(name=f"ensure_{variable.lower()}", env=(variable,), doc="Fallback base.")
+        for variable in (
+            "SCILLM_AUTOGEN_FALLBACK_BASE",
+            "OPENAI_BASE_URL",
+            "CHUTES_API_BASE",
+            "RUNPOD_API_BASE",
+        )
+    ),
+)
+FALLBACKS = SETTINGS[1:]
+"""Asked in this order when no sidecar answers and none could be started."""
+
+
+class CodexAgentHandle(str):  # noqa: SLOT000 - it remembers what was started
+    """The base URL, as a text, and what was started for it. Holds the process.
+
+    `started` says whether there is one; `close`, the end of a `with` block, or the end of this
+    program stops it.
+    """
+
+    started: bool
+    _child: subprocess.Popen[bytes] | None
+
+    def __new__(cls, base: str, child: subprocess.Popen[bytes] | None = None) -> CodexAgentHandle:
+        """A handle on what was found, or on the process that was started."""
+        handle = super().__new__(cls, base)
+        handle._child = child
+        handle.started = child is not None
+        return handle
+
+    @property
+    def base(self) -> str:
+        """The base URL, without /v1."""
+        return str(self)
+
+    def close(self) -> None:
+        """Stop what was started; a second call does nothing."""
+        child, self._child = self._child, None
+        if child is not None:
+            atexit.unregister(self.close)
+            _stop(child)
+
+    def __enter__(self) -> CodexAgentHandle:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> CodexAgentHandle:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self.close)
+
+
+def ensure_codex_agent(base: str | None = None, **options: Any) -> CodexAgentHandle:
+    """The synchronous form of `aensure_codex_agent`."""
+    return portal.call(lambda: aensure_codex_agent(base, **options))
+
+
+async def aensure_codex_agent(
+    base: str | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    wait_s: float = 15.0,
+    fallbacks: bool = True,
+    set_environ: bool = False,
+    state: Path | None = None,
+) -> CodexAgentHandle:
+    """A sidecar that answers: `base`, CODEX_AGENT_API_BASE, a known port, one started now.
+
+    When none can be started, the first of SCILLM_AUTOGEN_FALLBACK_BASE, OPENAI_BASE_URL,
+    CHUTES_API_BASE and RUNPOD_API_BASE that lists models. `arguments` go to `scillm codex serve`.
+    Two programs that ask at the same time start one. The environment is changed (and only
+    CODEX_AGENT_API_BASE) when `set_environ` says so. Raises `EngineError` with all that was tried.
+    """
+    settings = load(more=SETTINGS)
+    transport = make_transport(settings)
+    try:
+        search = _Search(transport, settings, wait_s=wait_s)
+        folder = state or home()
+        handle = await search.found(base, arguments=arguments, fallbacks=fallbacks, folder=folder)
+    finally:
+        if isinstance(transport, Closes):
+            await transport.aclose()
+    if set_environ:
+        os.environ["CODEX_AGENT_API_BASE"] = handle.base
+    return handle
+
+
+class _Search:
+    """One search for a sidecar. Remembers what was tried."""
+
+    def __init__(
+        self, transport: Transport, settings: Mapping[str, Json], *, wait_s: float
+    ) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._wait_s = wait_s
+        self._tried: list[str] = []
+
+    async def found(
+        self, base: str | None, *, arguments: Sequence[str], fallbacks: bool, folder: Path
+    ) -> CodexAgentHandle:
+        if base is not None:
+            if await self._answers(_root(base), "/healthz"):
+                return CodexAgentHandle(_root(base))
+            raise self._nothing()
+        own = self._settings["codex_agent_api_base"]
+        for known in [*([own] if own else []), *KNOWN]:
+            if await self._answers(_root(known), "/healthz"):
+                return CodexAgentHandle(_root(known))
+        if own:
+            log.warning("Nothing answers at CODEX_AGENT_API_BASE (%s).", own)
+        handle = await self._under_lock(arguments, folder)
+        if handle is not None:
+            return handle
+        for setting in FALLBACKS if fallbacks else ():
+            other = self._settings[setting.name]
+            if other and await self._answers(_root(other), "/v1/models"):
+                return CodexAgentHandle(_root(other))
+        raise self._nothing()
+
+    async def _answers(self, root: str, path: str) -> bool:
+        call = HttpCall(method="GET", url=f"{root}{path}", timeout_s=PROBE_S)
+        try:
+            reply = await self._transport.send(call)
+        except ScillmError as error:
+            self._tried.append(f"{root}: {error.message}")
+            return False
+        if reply.status != 200:
+            self._tried.append(f"{root}{path}: HTTP {reply.status}")
+        return reply.status == 200
+
+    async def _under_lock(self, arguments: Sequence[str], folder: Path) -> CodexAgentHandle | None:
+        told = place_in(folder)
+        lock = await _locked(told, self._wait_s)
+        if lock is None:
+            self._tried.append(f"another program has been starting one for {self._wait_s:g} s")
+            return None
+        try:
+            other = _read(told)
+            if other is not None and await self._answers(other, "/healthz"):
+                return CodexAgentHandle(other)
+            return await self._started(arguments, told)
+        finally:
+            lock.release()
+
+    async def _started(self, arguments: Sequence[str], told: Path) -> CodexAgentHandle | None:
+        command = [sys.executable, str(LEASH), sys.executable, "-m", "scillm", "codex", "serve"]
+        child = subprocess.Popen(  # noqa: S603, ASYNC220
+            [*command, "--port", "0", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        line = ""
+        try:
+            with anyio.move_on_after(self._wait_s):
+                line = await to_thread.run_sync(_first_line, child.stdout, abandon_on_cancel=True)
+            root = line.rpartition(" ")[2] if "ready on http" in line else ""
+            if root and await self._answers(root, "/healthz"):
+                _tell(told, root)
+                handle = CodexAgentHandle(root, child)
+                atexit.register(handle.close)
+                return handle
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(_stop, child)
+            raise
+        said = await to_thread.run_sync(_stop, child)
+        why = said or f"it was not ready after {self._wait_s:g} s"
+        self._tried.append(f"scillm codex serve: {why}")
+        return None
+
+    def _nothing(self) -> EngineError:
+        tried = "; ".join(self._tried) or "nothing"
+        return EngineError(
+            f"No Codex sidecar answers, and none could be started. Tried: {tried}. Start one with "
+            "`scillm codex serve` and set CODEX_AGENT_API_BASE."
+        )
+
+
+async def _locked(path: Path, wait_s: float) -> WriterLock | None:
+    end = anyio.current_time() + wait_s
+    while True:
+        try:
+            return WriterLock(path)
+        except JournalLockedError:
+            if anyio.current_time() >= end:
+                return None
+            await anyio.sleep(0.05)
+
+
+def _root(base: str) -> str:
+    return base.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def home() -> Path:
+    """The folder in which programs tell each other of what they started."""
+    return Path("~/.scillm/codex").expanduser()
+
+
+def place_in(folder: Path) -> Path:
+    """Where in it, made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "ensured.json"
+
+
+def _tell(told: Path, root: str) -> None:
+    told.write_text(json.dumps({"base": root}), encoding="utf-8")
+
+
+def _read(told: Path) -> str | None:
+    try:
+        found = json.loads(told.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    base = found.get("base") if isinstance(found, Mapping) else None
+    return base if isinstance(base, str) else None
+
+
+def _first_line(stream: IO[bytes] | None) -> str:
+    return "" if stream is None else stream.readline().decode(errors="replace").strip()
+
+
+def _stop(child: subprocess.Popen[bytes]) -> str:
+    """End a started sidecar, by ending its leash's input; the last line it said on stderr."""
+    if child.stdin is not None:
+        child.stdin.close()
+        child.stdin = None
+    try:
+        _out, said = child.communicate(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        _out, said = child.communicate()
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""

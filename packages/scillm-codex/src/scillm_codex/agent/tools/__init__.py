@@ -1,0 +1,1 @@
+"""The mini-agent's own tools: code, files, commands."""

@@ -1,0 +1,1 @@
+"""The doctor: what works of Codex here, found out by trying."""

@@ -1,0 +1,1 @@
+"""The Responses bridge: OpenAI's Responses API in front of any SciLLM provider."""

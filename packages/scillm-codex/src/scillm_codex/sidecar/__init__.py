@@ -1,0 +1,1 @@
+"""The sidecar: OpenAI's chat API in front of the real Codex CLI."""
