@@ -12,12 +12,16 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from scillm.plugins.settings import load
 from scillm_certainly import CheckRequest, Pool, Size
 from scillm_certainly.backends.choose import choose
 from scillm_certainly.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from scillm_certainly.backends.records import Backend
 
 TACTICS = {
     "simp": "theorem t (n : Nat) : 0 + n = n := by simp",
@@ -30,6 +34,7 @@ TACTICS = {
     "parse error": "theorem t : := by",
 }
 REPEATS = 15
+GROWN = 100
 
 
 def two_theorems(number: int) -> str:
@@ -45,6 +50,21 @@ async def per_second(pool: Pool, first: int, count: int) -> float:
         for number in range(first, first + count):
             group.start_soon(pool.check, CheckRequest(code=two_theorems(number)))
     return count / (time.monotonic() - started)
+
+
+async def grown(backend: Backend) -> None:
+    """A REPL session whose every command builds on all before it, beside checks on their own."""
+    async with Pool(backend, Size(workers=1, spare=False)) as pool:
+        await pool.check(CheckRequest(code=two_theorems(-1)))
+        text, taken = "", []
+        before = pool.stats()["rss_mb"]
+        for number in range(GROWN):
+            text += f"theorem t{number} (n : Nat) : n + {number} = n + {number} + 0 := by simp\n"
+            taken.append((await pool.check(CheckRequest(code=text))).wall_s * 1000)
+        after = pool.stats()["rss_mb"]
+    print(f"| command {GROWN} of one REPL session, its text grown | {taken[-1]:.0f} ms |")
+    print(f"| the first ones of it, median of 10 | {statistics.median(taken[:10]):.0f} ms |")
+    print(f"| memory before and after the session | {before} → {after} MB |")
 
 
 async def measure(checks: int) -> None:
@@ -73,6 +93,7 @@ async def measure(checks: int) -> None:
                 group.start_soon(pool.check, CheckRequest(code=two_theorems(-1 - number)))
         two = await per_second(pool, 0, 60)
     print(f"| the same with two workers | {two:.1f} /s, {two / one:.2f} x |")
+    await grown(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "file.lean"
         file.write_text(two_theorems(0), encoding="utf-8")

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attrs import frozen
+from peers import missing
 from server import PIECE, TEXT
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 SHORT = 20
 """Pieces of a stream whose beginning is measured."""
 
-Rounds: TypeAlias = Mapping[str, list[float]]
-"""Per client, one number for each round."""
+Measured = TypeVar("Measured")
+Rounds: TypeAlias = Mapping[str, list[Measured]]
+"""Per client, one measurement for each round."""
 
 IMPORTS = {
     "import scillm": ("import scillm", ""),
@@ -75,9 +77,27 @@ def check(wanted: object, came: object) -> None:
         raise WrongAnswerError(f"{wanted!r} was sent, but {came!r} came out.")
 
 
-def in_turn(names: Iterable[str], rounds: int, measure: Callable[[str], float]) -> Rounds:
+@frozen(kw_only=True)
+class Speed:
+    """How fast calls were. Seconds."""
+
+    per_s: float
+    p50_s: float
+    p99_s: float
+
+
+def speed(spent: list[float], took_s: float) -> Speed:
+    """The speed of calls that took so long each, and so long together."""
+    ordered = sorted(spent)
+    last = ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+    return Speed(per_s=len(spent) / took_s, p50_s=statistics.median(ordered), p99_s=last)
+
+
+def in_turn(
+    names: Iterable[str], rounds: int, measure: Callable[[str], Measured]
+) -> Rounds[Measured]:
     """`rounds` numbers per name, the names taking turns so that a slow moment hits them all."""
-    numbers: dict[str, list[float]] = {name: [] for name in names}
+    numbers: dict[str, list[Measured]] = {name: [] for name in names}
     for _ in range(rounds):
         for name, sofar in numbers.items():
             sofar.append(measure(name))
@@ -99,6 +119,8 @@ def import_costs(base: str, rounds: int) -> dict[str, ImportCost]:
     """Medians over new processes, after one that warms the disk cache and writes bytecode."""
     costs = {}
     for name in IMPORTS:
+        if missing(name):
+            continue
         runs = [_import_once(base, name) for _ in range(rounds + 1)][1:]
         asked = IMPORTS[name][1] != ""
         costs[name] = ImportCost(
@@ -122,10 +144,10 @@ def _import_once(base: str, name: str) -> tuple[float, float]:
 # -- one call after the other ------------------------------------------------------------------
 
 
-def in_sequence(base: str, opener: Opener, calls: int) -> float:
-    """Median seconds per call, async."""
+def in_sequence(base: str, opener: Opener, calls: int) -> Speed:
+    """Calls one after the other, async."""
 
-    async def run() -> float:
+    async def run() -> Speed:
         async with opener(base) as (ask, _):
             await _warm(ask, 3)
             spent = []
@@ -134,13 +156,13 @@ def in_sequence(base: str, opener: Opener, calls: int) -> float:
                 text = await ask()
                 spent.append(time.perf_counter() - start)
                 check(TEXT, text)
-        return statistics.median(spent)
+        return speed(spent, sum(spent))
 
     return asyncio.run(run())
 
 
-def in_sequence_now(base: str, opener: OpenerNow, calls: int) -> float:
-    """Median seconds per call, sync."""
+def in_sequence_now(base: str, opener: OpenerNow, calls: int) -> Speed:
+    """The same, sync."""
     with opener(base) as ask:
         for _ in range(3):
             check(TEXT, ask())
@@ -150,7 +172,7 @@ def in_sequence_now(base: str, opener: OpenerNow, calls: int) -> float:
             text = ask()
             spent.append(time.perf_counter() - start)
             check(TEXT, text)
-    return statistics.median(spent)
+    return speed(spent, sum(spent))
 
 
 async def _warm(ask: Ask, calls: int) -> None:
@@ -161,21 +183,24 @@ async def _warm(ask: Ask, calls: int) -> None:
 # -- many calls at once ------------------------------------------------------------------------
 
 
-def at_once(base: str, opener: Opener, calls: int, concurrency: int) -> float:
-    """Calls per second with so many in flight all the time; connections are open beforehand."""
+def at_once(base: str, opener: Opener, calls: int, concurrency: int) -> Speed:
+    """Calls with so many in flight all the time; connections are open beforehand."""
 
-    async def run() -> float:
+    async def run() -> Speed:
         async with opener(base) as (ask, _):
             await _warm(ask, concurrency)
-            left = iter(range(calls))
+            left, spent = iter(range(calls)), []
 
             async def work() -> None:
                 for _ in left:
-                    check(TEXT, await ask())
+                    began = time.perf_counter()
+                    text = await ask()
+                    spent.append(time.perf_counter() - began)
+                    check(TEXT, text)
 
             start = time.perf_counter()
             await asyncio.gather(*(work() for _ in range(concurrency)))
-            return calls / (time.perf_counter() - start)
+            return speed(spent, time.perf_counter() - start)
 
     return asyncio.run(run())
 

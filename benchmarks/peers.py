@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
 import json
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -15,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 import httpx
-import openai
 import scillm
 from scillm.http.aiohttp_transport import AiohttpTransport
 
@@ -99,6 +101,8 @@ async def raw_aiohttp(base: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def openai_client(base: str) -> AsyncIterator[Opened]:
     """The openai client with its own default pool (1,000 connections)."""
+    import openai
+
     async with openai.AsyncOpenAI(
         base_url=base, api_key=KEY, max_retries=0, timeout=TIMEOUT_S
     ) as client:
@@ -115,6 +119,40 @@ async def openai_client(base: str) -> AsyncIterator[Opened]:
                     yield piece
 
         yield ask, stream
+
+
+@asynccontextmanager
+async def litellm_router(base: str) -> AsyncIterator[Opened]:
+    """A `litellm.Router` with one deployment and no retries."""
+    router = made_litellm_router(base, num_retries=0)
+
+    async def ask() -> str:
+        reply = await router.acompletion(model="bench", messages=MESSAGES)
+        return str(reply.choices[0].message.content)
+
+    async def stream(count: int) -> AsyncIterator[str]:
+        async for chunk in await router.acompletion(
+            model="bench", messages=MESSAGES, stream=True, max_tokens=count
+        ):
+            if piece := chunk.choices[0].delta.content:
+                yield piece
+
+    yield ask, stream
+
+
+def made_litellm_router(base: str, *, deployments: int = 1, **options: Any) -> Any:
+    """A `litellm.Router`. It is kept from asking for its table of prices over the network."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    litellm = importlib.import_module("litellm")
+    litellm.suppress_debug_info = True
+    # It takes a hundred equal chunks for a model gone mad; ours are all equal.
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9
+    params = {"model": "openai/bench", "api_base": base, "api_key": KEY, "timeout": TIMEOUT_S}
+    rows = [
+        {"model_name": "bench", "litellm_params": params, "model_info": {"id": f"d{number}"}}
+        for number in range(deployments)
+    ]
+    return litellm.Router(model_list=rows, **options)
 
 
 @asynccontextmanager
@@ -211,6 +249,8 @@ def httpx_now(base: str) -> Iterator[AskNow]:
 @contextmanager
 def openai_now(base: str) -> Iterator[AskNow]:
     """The openai client."""
+    import openai
+
     with openai.OpenAI(base_url=base, api_key=KEY, max_retries=0, timeout=TIMEOUT_S) as client:
 
         def ask() -> str:
@@ -232,18 +272,35 @@ def scillm_now(base: str) -> Iterator[AskNow]:
     yield ask
 
 
+NEEDS = {"openai": "openai", "openai (sync)": "openai", "litellm.Router": "litellm"}
+"""Clients that may be missing, and the package each needs."""
+
+
+def missing(name: str) -> str:
+    """Why a client cannot be measured here; empty when it can."""
+    package = NEEDS.get(name)
+    if package is None or importlib.util.find_spec(package) is not None:
+        return ""
+    return f"{package} is not installed in this Python (see README.md)"
+
+
 HTTPX, AIOHTTP = "raw httpx", "raw aiohttp"
-ASYNC: dict[str, Opener] = {
+SCILLM, SCILLM_AIOHTTP, LITELLM = "scillm.Router", "scillm.Router, aiohttp", "litellm.Router"
+ALL: dict[str, Opener] = {
     HTTPX: raw_httpx,
     AIOHTTP: raw_aiohttp,
     "openai": openai_client,
+    LITELLM: litellm_router,
     "scillm.acompletion": scillm_acompletion,
-    "scillm.Router": scillm_router,
-    "scillm.Router, aiohttp": scillm_router_aiohttp,
+    SCILLM: scillm_router,
+    SCILLM_AIOHTTP: scillm_router_aiohttp,
 }
 FLOOR = "asyncio floor (bytes only)"
-SYNC: dict[str, OpenerNow] = {
+ALL_SYNC: dict[str, OpenerNow] = {
     "raw httpx.Client": httpx_now,
     "openai (sync)": openai_now,
     "scillm.completion (sync)": scillm_now,
 }
+ASYNC = {name: opener for name, opener in ALL.items() if not missing(name)}
+SYNC = {name: opener for name, opener in ALL_SYNC.items() if not missing(name)}
+MISSING = {name: missing(name) for name in (*ALL, *ALL_SYNC) if missing(name)}

@@ -2,6 +2,10 @@
 
 Prints its port and serves until standard input ends. `"stream":true` in the body asks for events,
 `"max_tokens"` for how many. It checks nothing, so it says nothing about correctness.
+
+Under `/random/v1` it refuses three requests of ten, under `/bucket/v1` those that a bucket of
+`BUCKET_PER_S` has no token for, both with 429 and Retry-After. `GET /reset` begins new counts and
+answers with the old ones.
 """
 
 from __future__ import annotations
@@ -10,12 +14,17 @@ import asyncio
 import json
 import re
 import sys
+import time
 from functools import cache
+from random import Random
 
 TEXT = "The answer is 42."
 PIECE = "word "
 EVENTS_PER_WRITE = 16
 """After the first event, which is written alone. One write each would measure the server."""
+
+REFUSED_SHARE, PAUSE_S = 0.3, 0.1
+BUCKET_PER_S, BUCKET_BURST = 200.0, 20.0
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 STREAM = re.compile(rb'"stream": *true')
@@ -59,6 +68,54 @@ def stream_writes(count: int) -> tuple[bytes, ...]:
     return (head + piece, *[piece * EVENTS_PER_WRITE] * batches, piece * rest + end)
 
 
+class Gates:
+    """Who is refused, and how many were. Remembers the bucket and its luck."""
+
+    def __init__(self) -> None:
+        self.counts = b""
+        self.reset()
+
+    def reset(self) -> bytes:
+        """Begin anew; what was counted, as JSON."""
+        counts, self.counts = self.counts, b""
+        self.luck = Random(429)
+        self.asked = self.refused = 0
+        self.tokens, self.at = BUCKET_BURST, time.monotonic()
+        return counts
+
+    def pause_s(self, target: bytes) -> float:
+        """Seconds that a request must wait; 0 lets it in."""
+        pause_s = 0.0
+        if target.startswith(b"/random/"):
+            pause_s = PAUSE_S if self.luck.random() < REFUSED_SHARE else 0.0
+        elif target.startswith(b"/bucket/"):
+            now = time.monotonic()
+            filled = self.tokens + (now - self.at) * BUCKET_PER_S
+            self.tokens, self.at = min(BUCKET_BURST, filled), now
+            pause_s = 0.0 if self.tokens >= 1 else (1 - self.tokens) / BUCKET_PER_S
+            self.tokens -= pause_s == 0
+        self.asked += 1
+        self.refused += pause_s > 0
+        self.counts = b'{"asked": %d, "refused": %d}' % (self.asked, self.refused)
+        return pause_s
+
+
+def reply(status: str, body: bytes, more: str = "") -> bytes:
+    """A whole JSON reply."""
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{more}"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def refusal(pause_s: float) -> bytes:
+    """429 with the pause in the two ways that clients read."""
+    body = b'{"error": {"message": "slow down", "type": "rate_limit", "code": "rate_limit"}}'
+    more = f"retry-after: {pause_s:.3f}\r\nretry-after-ms: {pause_s * 1000:.0f}\r\n"
+    return reply("429 Too Many Requests", body, more)
+
+
+GATES = Gates()
+
+
 class Canned(asyncio.Protocol):
     """One connection. Remembers bytes of a request that is not complete."""
 
@@ -95,7 +152,24 @@ class Canned(asyncio.Protocol):
             stop = end + 4 + (int(length[1]) if length else 0)
             if len(self.buffer) < stop:
                 return
-            body, self.buffer = self.buffer[end + 4 : stop], self.buffer[stop:]
+            head, body = self.buffer[:end], self.buffer[end + 4 : stop]
+            self.buffer = self.buffer[stop:]
+            if head.startswith(b"POST /v1/"):
+                self.answer(body)
+            else:
+                self.maybe_answer(head, body)
+
+    def maybe_answer(self, head: bytes, body: bytes) -> None:
+        """Answer, or refuse, as the path says."""
+        assert self.transport is not None
+        target = head.split(b" ", 2)[1]
+        if target == b"/reset":
+            self.transport.write(reply("200 OK", GATES.reset() or b"{}"))
+            return
+        pause_s = GATES.pause_s(target)
+        if pause_s:
+            self.transport.write(refusal(pause_s))
+        else:
             self.answer(body)
 
     def answer(self, body: bytes) -> None:
