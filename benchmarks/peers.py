@@ -143,7 +143,7 @@ async def litellm_router(base: str) -> AsyncIterator[Opened]:
 def made_litellm_router(base: str, *, deployments: int = 1, **options: Any) -> Any:
     """A `litellm.Router`. It is kept from asking for its table of prices over the network."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    litellm = importlib.import_module("litellm")
+    litellm: Any = importlib.import_module("litellm")
     litellm.suppress_debug_info = True
     # It takes a hundred equal chunks for a model gone mad; ours are all equal.
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -174,3 +176,56 @@ def test_what_a_client_should_not_send_is_written_down(fake: FakeChutes) -> None
         "sent a body to a private model",
     }
     assert KEY.search(str(fake.seen)) is None
+
+
+def test_a_program_that_fails_before_close_ends_at_once() -> None:
+    """Connections that clients keep open do not keep a failed program alive."""
+    script = (
+        "import http.client\n"
+        "from scillm_chutes.fake import FakeChutes\n"
+        "fake = FakeChutes()\n"
+        "fake.__enter__()\n"
+        "kept = http.client.HTTPConnection(fake.url.removeprefix('http://'), timeout=5)\n"
+        "kept.request('GET', '/_llm/v1/models')\n"
+        "assert kept.getresponse().read()\n"
+        "raise SystemExit(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=20)
+
+    assert done.returncode == 3
+
+
+def test_a_fake_that_never_served_can_be_closed() -> None:
+    """Closing waits for nobody when nothing was started."""
+    fake = FakeChutes()
+    fake.close()
+
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(fake.url.rpartition(":")[2])), 1.0)
+
+
+def test_a_chute_has_a_host_of_its_own(fake: FakeChutes) -> None:
+    """There the slug says which chute answers, whatever model the body names."""
+    key = {"authorization": f"Bearer {fake.key}"}
+    slug = fake.models["elm/Elm-8B"].slug
+    by_path = ask(fake, "POST", f"/_slug/{slug}/v1/chat/completions", CHAT, **key)
+    named = {**key, "Host": f"{slug}.chutes.ai"}
+    by_name = ask(fake, "POST", "/v1/chat/completions", CHAT, **named)
+
+    assert json.loads(by_path[2])["model"] == json.loads(by_name[2])["model"] == "elm/Elm-8B"
+
+
+@pytest.mark.parametrize("host", ["embed", "image"])
+def test_other_hosts_take_posts_only(fake: FakeChutes, host: str) -> None:
+    """The list of models is at the hosts of language models alone."""
+    assert ask(fake, "GET", f"/_{host}/v1/models")[0] == 404
+
+
+@pytest.mark.parametrize("parts", [[{"type": "file"}], [{"type": "image_url"}] * 9])
+def test_files_and_too_many_images_are_refused(fake: FakeChutes, parts: list[Any]) -> None:
+    """Nine images or a file are a bad request."""
+    body = {"model": "cedar/Cedar-4.6V", "messages": [{"role": "user", "content": parts}]}
+    status, _, _ = chat(fake, body, authorization=f"Bearer {fake.key}")
+
+    assert status == 400
+    assert fake.served == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from scillm.errors import AmbiguousModelError, SettingsError, UnknownModelError
 from scillm.plugins.hooks import Hooks
 from scillm.plugins.registry import Registry
 from scillm_chutes import preflight_models
+from scillm_chutes.market import detail_of
 from scillm_chutes.settings import accounts_from, loaded, pins_from
 from scillm_chutes.sites import site_of
 
@@ -103,3 +105,12 @@ def test_the_management_host_is_known_where_it_can_be() -> None:
     assert site_of("http://gateway/v1", "http://m/").management == "http://m"
     with pytest.raises(SettingsError, match="http"):
         site_of("llm.chutes.ai")
+
+
+def test_a_service_that_repeats_the_key_does_not_spread_it() -> None:
+    """What a host says goes into errors without the key, also where the text is cut."""
+    key = "cpk_" + "a" * 32 + "." + "b" * 32 + "." + "C" * 32
+    said = detail_of(json.dumps({"detail": f"{'x' * 150} no user has {key}"}).encode(), (key,))
+
+    assert "no user has ***" in said
+    assert "cpk_" not in said

@@ -94,7 +94,7 @@ def test_a_plain_response_format_is_never_refused_or_asked_again(faulty_server):
 
 
 def test_a_schema_is_asked_for_once_more_as_json_object_and_then_refused(faulty_server):
-    """An answer outside its schema is worth one more request, and is never handed over as fitting."""
+    """An answer outside its schema is worth one more request, and never passes for fitting."""
     wanted = {"type": "json_schema", "json_schema": SCHEMA}
     faulty_server.queue(CHAT_PATH, *says("no json"), *says(GOOD), *says("no"), *says("json"))
 

@@ -98,7 +98,7 @@ async def warm_up(
             body = b"".join([piece async for piece in head.chunks])
             cls = PaymentRequiredError if head.status == 402 else ProviderError
             raise cls(
-                f"The warm-up of {model} answered {head.status}: {detail_of(body)}",
+                f"The warm-up of {model} answered {head.status}: {detail_of(body, (key,))}",
                 provider="chutes",
                 model=model,
                 status_code=head.status,

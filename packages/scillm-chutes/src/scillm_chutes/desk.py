@@ -5,6 +5,7 @@ A ban hits a key whichever Router used it, so these cannot belong to one Router.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -15,6 +16,7 @@ from scillm.resilience.limiter_book import key_name
 
 from scillm_chutes.gate import KeyGate
 from scillm_chutes.market import FEED_TTL_S, Market
+from scillm_chutes.pausefile import PauseFile
 
 if TYPE_CHECKING:
     from scillm_chutes.pacing import PaceRules
@@ -41,12 +43,19 @@ class Desk:
         self._markets: dict[Site, Market] = {}
         self._lock = threading.Lock()
 
-    def gate(self, site: Site, api_key: str, rules: PaceRules) -> KeyGate:
-        """The gate of a key at a site; `rules` count only at its first use."""
-        name = f"{site.api_base} {key_name(api_key)}"
+    def gate(
+        self, site: Site, api_key: str, rules: PaceRules, *, cache_dir: Path | None = None
+    ) -> KeyGate:
+        """The gate of a key at a service; the other arguments count only at its first use.
+
+        The hosts of one service share it: the edge counts keys, not base URLs.
+        """
+        service = hashlib.sha256((site.management or site.api_base).encode()).hexdigest()[:8]
+        name = f"{key_name(api_key)}-{service}"
         with self._lock:
             if name not in self._gates:
-                self._gates[name] = KeyGate(rules, clock=self.clock)
+                file = None if cache_dir is None else PauseFile(cache_dir, name)
+                self._gates[name] = KeyGate(rules, clock=self.clock, wall=self.wall, file=file)
             return self._gates[name]
 
     def market(

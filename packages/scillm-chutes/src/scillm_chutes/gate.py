@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from scillm_chutes.errors import KeyPausedError, QuotaError
-from scillm_chutes.pacing import KeyPace, PaceRules
+from scillm_chutes.pacing import CAREFUL, LONGEST_BAN_S, KeyPace, PaceRules
+from scillm_chutes.pausefile import Pause
 
 if TYPE_CHECKING:
     from scillm.errors import ProviderError
+
+    from scillm_chutes.pausefile import PauseFile
 
 LOOK_AGAIN_S = 0.5
 """A waiting call looks this often whether the key has been paused meanwhile."""
@@ -21,12 +24,22 @@ LOOK_AGAIN_S = 0.5
 class KeyGate:
     """Where calls of one key wait for their turn, from any task, thread and event loop.
 
-    Remembers the pace, and why the key pauses.
+    Remembers the pace, and why the key pauses. `clock` is monotonic, `wall` Unix time; `file`
+    keeps pauses for the next start and for other processes.
     """
 
-    def __init__(self, rules: PaceRules, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rules: PaceRules,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        file: PauseFile | None = None,
+    ) -> None:
         self._pace = KeyPace(rules)
         self._clock = clock
+        self._wall = wall
+        self._file = file
         self._lock = threading.Lock()
         self._why = ""
         self._resets_at: float | None = None
@@ -44,6 +57,7 @@ class KeyGate:
 
     def pause_s(self) -> float:
         """Seconds until the pause ends; 0 when there is none."""
+        self._listen()
         return self._pace.pause_s(self._clock())
 
     async def turn(self, *, max_wait_s: float) -> float:
@@ -69,12 +83,16 @@ class KeyGate:
                 self.check()
                 wait -= LOOK_AGAIN_S
         except anyio.get_cancelled_exc_class():
-            with self._lock:
-                # A pause has made the books anew; there is nothing of this call in them.
-                if not self._pace.pause_s(self._clock()):
-                    self._pace.give_back()
+            self.unused()
             raise
         return self._clock()
+
+    def unused(self) -> None:
+        """A call that had its turn does not leave after all."""
+        with self._lock:
+            # A pause has made the books anew; there is nothing of this call in them.
+            if not self._pace.pause_s(self._clock()):
+                self._pace.give_back()
 
     def check(self) -> None:
         """Raise while the key pauses."""
@@ -96,13 +114,45 @@ class KeyGate:
         """The edge refused a call; returns how long the key pauses."""
         with self._lock:
             self._why, self._quota, self._resets_at = why, False, None
-            return self._pace.limited(self._clock(), started_at=started_at, announced_s=announced_s)
+            wait_s = self._pace.limited(
+                self._clock(), started_at=started_at, announced_s=announced_s
+            )
+            self._tell()
+            return wait_s
 
     def stop(self, seconds: float, *, why: str, resets_at: float | None) -> None:
         """A quota is used up: nothing leaves for `seconds`."""
         with self._lock:
             self._why, self._quota, self._resets_at = why, True, resets_at
             self._pace.stop(self._clock(), seconds)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._file is not None:
+            self._file.write(
+                Pause(
+                    until=self._wall() + self._pace.pause_s(self._clock()),
+                    bans=self._pace.bans,
+                    why=self._why,
+                    quota=self._quota,
+                    resets_at=self._resets_at,
+                )
+            )
+
+    def _listen(self) -> None:
+        if self._file is None:
+            return
+        with self._lock:
+            pause = self._file.news()
+            if pause is None:
+                return
+            # A wall clock that was wrong when this was written must not silence a key for years.
+            left = min(pause.until - self._wall(), LONGEST_BAN_S * CAREFUL)
+            now = self._clock()
+            if left > self._pace.pause_s(now):
+                self._why, self._quota = pause.why, pause.quota
+                self._resets_at = pause.resets_at
+            self._pace.heard(now, until=now + left, bans=pause.bans)
 
     def _refusal(self, left: float) -> ProviderError:
         text = f"This Chutes key pauses for another {left:.0f} s: {self._why}. Nothing was sent."

@@ -54,24 +54,26 @@ async def achutes_chat_json(
         raise UsageError("No model was named: pass model=…, or set CHUTES_TEXT_MODEL.")
     tenacious = bool(settings["chutes_tenacious"]) if tenacious is None else tenacious
     router = Router(settings={**settings, "retry_meta": True})
-    answer: Completion = await router.acompletion(
-        chosen,
-        messages,
-        custom_llm_provider="chutes",
-        api_base=account.api_base,
-        api_key=account.api_key,
-        response_format=JSON_OBJECT,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        timeout=timeout,
-        retry_enabled=tenacious,
-        retry_policy="tenacious" if tenacious else "none",
-        retry_time_budget_s=max_wall_time_s,
-        retry_base_s=backoff_base,
-        retry_max_s=backoff_cap_s,
-        **params,
-    )
-    await router.aclose()
+    try:
+        answer: Completion = await router.acompletion(
+            chosen,
+            messages,
+            custom_llm_provider="chutes",
+            api_base=account.api_base,
+            api_key=account.api_key,
+            response_format=JSON_OBJECT,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            timeout=timeout,
+            retry_enabled=tenacious,
+            retry_policy="tenacious" if tenacious else "none",
+            retry_time_budget_s=max_wall_time_s,
+            retry_base_s=backoff_base,
+            retry_max_s=backoff_cap_s,
+            **params,
+        )
+    finally:
+        await router.aclose()
     retries = answer.additional_kwargs.get("router", {}).get("retries") or {}
     side = answer.additional_kwargs
     told = {

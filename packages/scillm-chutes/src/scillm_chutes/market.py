@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from weakref import WeakMethod
 import anyio
 from scillm.errors import MalformedReplyError, ProviderError, ScillmError
 from scillm.protocols import Closes
+from scillm.providers.failures import excerpt, read_complaint
+from scillm.providers.secrets import masked
 from scillm.records import HttpCall
 
 from scillm_chutes.cachefile import CacheFile
@@ -26,7 +28,6 @@ from scillm_chutes.reading import read_catalog, read_feed
 
 if TYPE_CHECKING:
     from scillm.protocols import Transport
-    from scillm.records import Json
 
     from scillm_chutes.records import Catalog, Feed, Ranked
     from scillm_chutes.sites import Site
@@ -227,14 +228,15 @@ class Market:
 async def fetch_json(
     transport: Transport, url: str, *, key: str | None = None, timeout_s: float = FETCH_S
 ) -> Any:
-    """The JSON behind a GET; raises `ProviderError`."""
+    """The JSON behind a GET; raises `ProviderError`, in which the key never stands."""
+    secrets = (key,) if key else ()
     headers = {"accept": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
     reply = await transport.send(
         HttpCall(method="GET", url=url, headers=headers, timeout_s=timeout_s)
     )
     if reply.status != 200:
         raise ProviderError(
-            f"GET {url} answered {reply.status}: {detail_of(reply.body)}",
+            f"GET {url} answered {reply.status}: {detail_of(reply.body, secrets)}",
             provider="chutes",
             status_code=reply.status,
         )
@@ -247,20 +249,6 @@ async def fetch_json(
         ) from error
 
 
-def detail_of(body: bytes) -> str:
-    """What an error reply says, in short."""
-    from scillm.providers.failures import excerpt, read_complaint
-
-    return excerpt(read_complaint(body).text, 200)
-
-
-def prices_of(catalog: Catalog) -> Mapping[str, Mapping[str, Json]]:
-    """Prices by id in the form the core's budgets take: dollars per token."""
-    return {
-        model.id: {
-            "input_cost_per_token": model.prompt_usd,
-            "output_cost_per_token": model.completion_usd,
-        }
-        for model in catalog.models
-        if model.prompt_usd is not None and model.completion_usd is not None
-    }
+def detail_of(body: bytes, secrets: Iterable[str] = ()) -> str:
+    """What an error reply says, in short and without secrets."""
+    return excerpt(masked(read_complaint(body).text, secrets), 200)

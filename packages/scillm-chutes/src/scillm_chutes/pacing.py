@@ -67,7 +67,8 @@ class KeyPace:
         ahead = self.rules.burst - 1.0
         if self.urgent:
             self.urgent -= 1
-            ahead += 0.0 if self.bans else URGENT
+            # A pace that a ban has halved has yet to prove that there is room to spare.
+            ahead += 0.0 if self.per_s < self.rules.per_s else URGENT
         start = max(now, self.full_at - ahead / self.per_s)
         self.full_at = max(now, self.full_at) + 1.0 / self.per_s
         return max(0.0, start - now)
@@ -110,6 +111,19 @@ class KeyPace:
         self.paused_until = max(self.paused_until, now + announced_s)
         self.full_at = self.paused_until + (self.rules.burst - 1.0) / self.per_s
         return self.pause_s(now)
+
+    def heard(self, now: float, *, until: float, bans: int) -> None:
+        """Somebody else with this key met a ban that lasts `until`, the last of `bans` in a row."""
+        if now - until > FORGET_S:
+            return
+        if bans > self.bans:
+            self.bans, self.streak = bans, 0
+            self.per_s = max(self.per_s / 2.0, SLOWEST_PER_S)
+        if until > self.paused_until:
+            self.paused_until = until
+        if self.paused_until > now:
+            self.paused_at = now
+            self.full_at = self.paused_until + (self.rules.burst - 1.0) / self.per_s
 
     def stop(self, now: float, seconds: float) -> None:
         """Pause without a ban: a quota is used up."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from scillm.errors import (
     APIConnectionError,
     NotFoundError,
-    ProviderError,
+    ScillmError,
     SettingsError,
     UsageError,
 )
@@ -20,44 +19,27 @@ from scillm.http.choice import make_transport
 from scillm.providers.openai_like import OpenAILike
 from scillm.records import evolve
 
-from scillm_chutes.capability import lacks, needs_of_request
-from scillm_chutes.classify import (
-    NEXT,
-    PAUSE_KEY,
-    STOP_AT_MOST_S,
-    STOP_KEY,
-    WARM_UP,
-    Failure,
-    classify,
-)
+from scillm_chutes.admission import refuse_incapable, refuse_unready
 from scillm_chutes.desk import Desk, shared_desk
-from scillm_chutes.errors import (
-    ColdModelError,
-    DisabledModelError,
-    IncapableModelError,
-    KeyPausedError,
-    ModelFullError,
-    QuotaError,
-)
 from scillm_chutes.pacing import announced_limit
+from scillm_chutes.refusals import Asked, refused
 from scillm_chutes.resolution import resolve_model
 from scillm_chutes.settings import NO_KEY, accounts_from, first_base, pace_from, site_from
 
 if TYPE_CHECKING:
+    from scillm.errors import ProviderError
     from scillm.models import Completion, CompletionChunk
     from scillm.protocols import Host
-    from scillm.records import ChatRequest, Endpoint, HttpReply
+    from scillm.records import ChatRequest, Endpoint, HttpReply, Json
 
 PROVIDER = "chutes"
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-LONG_RESTS = (DisabledModelError, NotFoundError)
 CONNECTION_REST_S = 1.0
-
+LIMIT_HEADER = "x-chutes-rl-user"
 STAMPED_HEADERS = (
     "x-chutes-invocationid",
     "x-chutes-quota-used",
     "x-chutes-quota-remaining",
-    "x-chutes-rl-user",
+    LIMIT_HEADER,
 )
 
 
@@ -79,10 +61,14 @@ class Chutes(OpenAILike):
             cache_dir=settings.get("chutes_cache_dir"),
             feed_ttl_s=settings.get("chutes_feed_ttl_s", 45.0),
         )
-        self.gate = self._desk.gate(site, endpoint.api_key or "", pace_from(settings))
+        self.gate = self._desk.gate(
+            site,
+            endpoint.api_key or "",
+            pace_from(settings),
+            cache_dir=settings.get("chutes_cache_dir"),
+        )
         self._mode = settings.get("chutes_resolve", "strict")
-        self._asked: ChatRequest | None = None
-        self._started_at = 0.0
+        self._asked: Asked | None = None
 
     async def complete(self, request: ChatRequest, /) -> Completion:
         """Answer `request`; nothing is sent while key or model rest, or to a model that cannot."""
@@ -101,13 +87,12 @@ class Chutes(OpenAILike):
         """Open the streamed answer to `request`; as careful as `complete`."""
         async with AsyncExitStack() as stack:
             try:
-                chunks = await stack.enter_async_context(await self._opened(request))
+                chunks = await self._opened(request, stack)
             except NotFoundError as error:
                 other = await self._resolved_again(request, error)
                 if other is None:
                     raise
-                chunks = await stack.enter_async_context(await self._opened(other))
-            self.gate.answered()
+                chunks = await self._opened(other, stack)
             self.market.answered(request.model)
             yield chunks
 
@@ -126,77 +111,74 @@ class Chutes(OpenAILike):
     def parse(self, reply: HttpReply) -> Completion:
         """The completion, with what Chutes says about the call in additional_kwargs."""
         completion = super().parse(reply)
-        self.gate.answered(limit_per_min=announced_limit(reply.headers.get(STAMPED_HEADERS[3], "")))
         said = {
-            name.removeprefix("x-chutes-").replace("-", "_"): reply.headers[name]
-            for name in STAMPED_HEADERS
-            if name in reply.headers
+            name.removeprefix("x-chutes-").replace("-", "_"): value
+            for name, value in _stamped(reply.headers).items()
         }
         return evolve(
             completion, additional_kwargs={**completion.additional_kwargs, PROVIDER: said}
         )
 
+    def side(self, headers: Mapping[str, str]) -> Mapping[str, Json]:
+        """Quota and announced limit, of answers and of streams; the gate hears of the limit."""
+        self.gate.answered(limit_per_min=announced_limit(headers.get(LIMIT_HEADER, "")))
+        side = super().side(headers)
+        said = _stamped(headers)
+        return {**side, "additional_headers": {**side.get("additional_headers", {}), **said}}
+
+    def refusal(self, reply: HttpReply) -> ProviderError:
+        """The error of a refusal; key and model rest as long as it asks for."""
+        plain = super().refusal(reply)
+        if self._asked is None:  # a reply to something else than a call
+            return plain
+        return refused(reply, plain, self._asked, now=self._desk.wall())
+
     # -- one call ------------------------------------------------------------------------------
 
     async def _complete_once(self, request: ChatRequest) -> Completion:
         asking = await self._admitted(request)
-        try:
+        with self._connected(request):
             completion = await OpenAILike.complete(asking, request)
-        except APIConnectionError:
-            self.market.refused(request.model, rest_s=CONNECTION_REST_S, reason="connection")
-            raise
         self.market.answered(request.model)
         return completion
 
     async def _opened(
-        self, request: ChatRequest
-    ) -> AbstractAsyncContextManager[AsyncIterator[CompletionChunk]]:
+        self, request: ChatRequest, stack: AsyncExitStack
+    ) -> AsyncIterator[CompletionChunk]:
         asking = await self._admitted(request)
-        return OpenAILike.stream(asking, request)
+        with self._connected(request):
+            return await stack.enter_async_context(OpenAILike.stream(asking, request))
+
+    @contextmanager
+    def _connected(self, request: ChatRequest) -> Iterator[None]:
+        try:
+            yield
+        except APIConnectionError:
+            self.market.refused(request.model, rest_s=CONNECTION_REST_S, reason="connection")
+            raise
 
     async def _admitted(self, request: ChatRequest) -> Chutes:
         """A copy of the provider that knows its call, once nothing speaks against asking."""
         self.market.keep_fresh(partial(make_transport, self.host.settings))
-        with self._named(request):
-            self._refuse_the_hopeless(request)
+        with self.named(request):
+            self.gate.check()
+            refuse_incapable(self.market, request)
+            self._refuse_unready(request)
             started_at = await self.gate.turn(max_wait_s=request.timeout_s)
+            try:
+                # Much can be learned about a model while a call waits for its turn.
+                self._refuse_unready(request)
+            except ScillmError:
+                self.gate.unused()
+                raise
         asking = copy(self)
-        asking._asked, asking._started_at = request, started_at
+        asking._asked = Asked(
+            model=request.model, started_at=started_at, gate=self.gate, market=self.market
+        )
         return asking
 
-    def _refuse_the_hopeless(self, request: ChatRequest) -> None:
-        self.gate.check()
-        catalog = self.market.trusted()
-        model = catalog.find(request.model) if catalog is not None else None
-        if catalog is not None and model is None and self._must_be_listed(request.model):
-            raise NotFoundError(
-                f"The catalog of {self.endpoint.label} has no model {request.model!r}; nothing was "
-                "sent. SCILLM_CHUTES_RESOLVE=off asks anyway.",
-                status_code=404,
-            )
-        missing = lacks(model, needs_of_request(request.messages, request.params)) if model else ()
-        if missing:
-            raise IncapableModelError(
-                f"{request.model} cannot do what this request needs: {', '.join(missing)}. "
-                "Nothing was sent; `scillm chutes models` shows what each can."
-            )
-        if self.market.is_idle(request.model):
-            raise ColdModelError(
-                f"No instance of {request.model} runs; nothing was sent. Wake it with: "
-                f"scillm chutes warmup {request.model}",
-                status_code=503,
-            )
-        rest_s, reason = self.market.rest_s(request.model)
-        if rest_s > 0:
-            raise ModelFullError(
-                f"{request.model} rests for another {rest_s:.1f} s ({reason}); nothing was sent.",
-                status_code=429,
-                retry_after=rest_s,
-            )
-
-    def _must_be_listed(self, model: str) -> bool:
-        special = UUID.fullmatch(model) or "," in model or ":" in model
-        return self._mode != "off" and not special
+    def _refuse_unready(self, request: ChatRequest) -> None:
+        refuse_unready(self.market, request.model, label=self.endpoint.label, mode=self._mode)
 
     async def _resolved_again(
         self, request: ChatRequest, error: NotFoundError
@@ -213,65 +195,9 @@ class Chutes(OpenAILike):
             return None
         return None if found == request.model else evolve(request, model=found)
 
-    # -- refusals ------------------------------------------------------------------------------
 
-    def _failure(self, reply: HttpReply) -> ProviderError:
-        plain = super()._failure(reply)
-        failure = classify(
-            reply.status,
-            reply.body,
-            now=self._desk.wall(),
-            content_type=reply.headers.get("content-type", ""),
-        )
-        plain.request_id = reply.headers.get("x-chutes-invocationid") or plain.request_id
-        message = f"{plain.message} [{failure.kind}: {failure.reaction}]"
-        if failure.reaction == PAUSE_KEY:
-            return self._paused(failure, message, plain)
-        if failure.reaction == STOP_KEY:
-            return self._stopped(failure, message, plain)
-        model = self._asked.model if self._asked is not None else ""
-        if model and failure.rest_s:
-            self.market.refused(model, rest_s=failure.rest_s, reason=failure.kind)
-        if failure.reaction in (NEXT, WARM_UP):
-            self.gate.hurry()
-        if failure.error is type(plain) or failure.kind == "refused":
-            # The core tells context windows and content policies apart; it knows better here.
-            plain.args = (message,)
-            return plain
-        return failure.error(
-            message,
-            status_code=plain.status_code,
-            retry_after=plain.retry_after,
-            body=plain.body,
-            request_id=plain.request_id,
-        )
-
-    def _paused(self, failure: Failure, message: str, plain: ProviderError) -> ProviderError:
-        wait_s = self.gate.limited(
-            started_at=self._started_at,
-            why="the edge limits the key" if failure.wait_s is None else failure.text,
-            announced_s=plain.retry_after or failure.wait_s,
-        )
-        return KeyPausedError(
-            message,
-            sent=True,
-            status_code=plain.status_code,
-            retry_after=wait_s,
-            body=plain.body,
-            request_id=plain.request_id,
-        )
-
-    def _stopped(self, failure: Failure, message: str, plain: ProviderError) -> ProviderError:
-        wait_s = failure.wait_s or 0.0
-        self.gate.stop(min(wait_s, STOP_AT_MOST_S), why=failure.text, resets_at=failure.resets_at)
-        return QuotaError(
-            message,
-            resets_at=failure.resets_at,
-            status_code=plain.status_code,
-            retry_after=wait_s,
-            body=plain.body,
-            request_id=plain.request_id,
-        )
+def _stamped(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in STAMPED_HEADERS if name in headers}
 
 
 def _completed(endpoint: Endpoint, host: Host) -> Endpoint:

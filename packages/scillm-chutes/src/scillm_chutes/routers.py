@@ -68,6 +68,8 @@ class RankedRouter(Router):
         entries = entries_of(self._lots, rules, most=most)
         if not entries:
             raise UnknownModelError(nothing_fits(self._lots, rules, kind))
+        # Calls that wait for a key's pace are in flight: the shortest line is taken.
+        arguments.setdefault("routing_strategy", "least-busy")
         super().__init__(rows_of(entries, kind), disable_cooldowns=True, **arguments)
         self.preferred = entries[0].row.id
         for lot in self._lots:

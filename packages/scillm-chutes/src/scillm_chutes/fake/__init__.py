@@ -2,8 +2,8 @@
 
 from scillm_chutes.fake.accounts import FakeAccount, new_key
 from scillm_chutes.fake.models import FakeModel, default_models
+from scillm_chutes.fake.replies import Refusal, Seen
 from scillm_chutes.fake.server import FakeChutes
-from scillm_chutes.fake.site import Refusal, Seen
 
 __all__ = [
     "FakeAccount",
