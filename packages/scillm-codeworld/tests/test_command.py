@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from scillm.runs.store import RunStore
 from scillm_codeworld.command import command
-from scillm_codeworld.report import COLUMNS
+from scillm_codeworld.report.text import COLUMNS
 
 ITEMS = {
     "items": [
@@ -85,10 +85,10 @@ def test_a_pipe_gets_an_aligned_table_and_the_run_is_kept(invoke, items_file, tm
         ["3", "crash", "exception", "0/2"],
     ]
     assert "best: right" in lines
-    assert lines[-1] == "items=1, succeeded=1, failed=0; isolation: L1 limited"
+    assert re.fullmatch(r"items=1, succeeded=1, failed=0; isolation: L[1-4]", lines[-1])
     assert "\x1b" not in done.output
     (run_id,) = RunStore(tmp_path / "runs").ids()
-    assert f"scillm runs replay {run_id} --runs-dir" in done.stderr
+    assert f"scillm runs rerun {run_id} --runs-dir" in done.stderr
 
 
 def test_json_is_one_document_on_stdout(invoke, items_file, tmp_path):
@@ -203,8 +203,10 @@ def test_an_item_that_no_manifest_could_hold_is_that_items_fault(invoke, tmp_pat
     assert [row["item_id"] for row in kept.results] == ["half", "dated", "nan"]
 
 
-def test_the_installed_command_runs_in_a_real_process_and_can_be_replayed(items_file, tmp_path):
-    """`python -m scillm codeworld run`, then `scillm runs replay`, as a user types them."""
+def test_the_installed_command_runs_in_a_real_process_and_its_run_can_be_checked(
+    items_file, tmp_path
+):
+    """`scillm codeworld run`, then verify, rerun, replay and export, as a user types them."""
     environ = {**os.environ, "SCILLM_RUNS_DIR": str(tmp_path / "kept")}
 
     def scillm(*arguments):
@@ -218,13 +220,20 @@ def test_the_installed_command_runs_in_a_real_process_and_can_be_replayed(items_
         )
 
     ran = scillm("codeworld", "run", str(items_file))
-    run_id = re.search(r"scillm runs replay (\S+)", ran.stderr)[1]
+    run_id = re.search(r"scillm runs rerun (\S+)", ran.stderr)[1]
+    checked = scillm("runs", "verify", run_id)
+    repeated = scillm("runs", "rerun", run_id)
     again = scillm("runs", "replay", run_id)
+    exported = scillm("runs", "export", run_id, "-o", str(tmp_path / "run.zip"))
+    elsewhere = scillm("runs", "verify", str(tmp_path / "run.zip"), "--json")
 
     assert ran.returncode == 0, ran.stderr
     assert "best: right" in ran.stdout
-    assert again.returncode == 0, again.stderr
-    assert "square/right" in again.stdout
+    assert (checked.returncode, "is sound" in checked.stdout) == (0, True), checked
+    assert (repeated.returncode, "every row of the record" in repeated.stdout) == (0, True)
+    assert (again.returncode, "square/right" in again.stdout) == (0, True), again.stderr
+    assert exported.returncode == 0, exported.stderr
+    assert json.loads(elsewhere.stdout)["sound"] is True
 
 
 def in_a_terminal(arguments, *, columns):
@@ -265,8 +274,8 @@ def test_a_terminal_gets_colour_progress_and_a_table_that_fits(items_file, tmp_p
     assert "crash\r\n  case 1 of 2: ZeroDivisionError: division by zero (line 1)" in bare
 
 
-def test_an_interrupted_run_ends_its_programs_and_keeps_nothing(tmp_path):
-    """Ctrl-C: exit code 130 at once, no process left, no run in the store."""
+def test_an_interrupted_run_ends_its_programs_and_says_how_to_go_on(tmp_path):
+    """Ctrl-C: exit code 130 at once, no process left, and a run that can be resumed."""
     path = tmp_path / "loop.json"
     loop = "def solve(x):\n    while True: pass"
     item = {"task": "t", "context": {"code_variants": {"a": loop}, "input": 1, "expected": 1}}
@@ -281,7 +290,12 @@ def test_an_interrupted_run_ends_its_programs_and_keeps_nothing(tmp_path):
     try:
         task = Path("/proc") / str(running.pid) / "task"
         deadline = time.monotonic() + 30
-        while not (children := _children(task)) and time.monotonic() < deadline:
+        rows = None
+        while time.monotonic() < deadline:
+            children = _children(task)
+            rows = next(iter(runs.glob("*/record.jsonl")), None) if children else None
+            if rows is not None and rows.read_bytes().count(b"\n") >= 2:
+                break
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
         _, complaint = running.communicate(timeout=30)
@@ -293,7 +307,10 @@ def test_an_interrupted_run_ends_its_programs_and_keeps_nothing(tmp_path):
     assert running.returncode == 130, complaint
     assert b"Traceback" not in complaint
     assert not any((Path("/proc") / child).exists() for child in children)
-    assert not runs.exists()
+    store = RunStore(runs)
+    assert store.ids() == []
+    (run_id,) = store.unfinished()
+    assert f"scillm runs resume {run_id}".encode() in complaint
 
 
 def _children(task):

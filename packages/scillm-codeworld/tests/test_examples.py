@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 from scillm.records import Job
-from scillm_codeworld.engine import CodeWorldEngine
+from scillm_codeworld.engine.jobs import CodeWorldEngine
 from scillm_codeworld.files import read_items
 
 FOLDER = Path(__file__).parents[3] / "docs" / "examples" / "codeworld"

@@ -60,6 +60,23 @@ MALFORMED = [
     (context(tolerance={}), "tolerance"),
     (context(tolerance={"rel": 1}), "tolerance"),
     ({**context(tolerance=1), "tolerance": 1}, "give it once"),
+    (context(code_variants={"a": {"lang": "python"}}), "{code, language}"),
+    (context(code_variants={"a": {"code": "x", "language": "cobol"}}), "'cobol'"),
+    (context(code_variants=[{"id": "a", "code": "x", "language": 3}]), "is in 3"),
+    (context(code_variants={"a": "é" * 500_001}), "1000002 bytes"),
+    (context(robustness_inputs=3), "robustness_inputs must be a list"),
+    (context(robustness_inputs=[math.nan]), "robustness_inputs"),
+    (context(report_inputs=[1]), "report_expected exactly when"),
+    (context(report_inputs=[1], report_expected=[]), "must have 1 answers"),
+    (context(report_expected=[1]), "must have 0 answers"),
+    (context(comparison="fuzzy"), "comparison must be"),
+    (context(check=["x"]), "the check must be a text"),
+    (context(scoring=3), "scoring must be code"),
+    (context(scoring={"entry": "f"}), "scoring must be code"),
+    (context(scoring={"code": "x", "entry": "not a name"}), "scoring.entry"),
+    (context(scoring={"code": "x", "lang": "lua"}), "scoring.lang"),
+    (context(scoring={"code": "x", "speed": 1}), "'speed'"),
+    (context(hidden=math.inf), "hidden is inf"),
 ]
 
 
@@ -143,6 +160,24 @@ def test_entry_and_tolerance_may_stand_in_the_item_or_in_its_context():
         {"repeats": True},
         {"width": 0},
         {"output_bytes": 0},
+        {"workers": 0},
+        {"fail_fast": 1},
+        {"strategy": 3},
+        {"budget": {"hours": 1}},
+        {"budget": {"rollouts": float("nan")}},
+        {"budget": {"rollouts": 0}},
+        {"judge": "loudest"},
+        {"judge": {"mode": "pareto", "jury": 12}},
+        {"judge": {"weights": {"speed": -1}}},
+        {"judge": {"weights": {"speed": 0}}},
+        {"judge": {"weights": {}}},
+        {"judge": {"order": 3}},
+        {"judge": {"model": 3}},
+        {"metrics": [3]},
+        {"metrics": "speed"},
+        {"metrics": ["speed", "speed"]},
+        {"isolation": 3},
+        {"allowed_languages": "python"},
     ],
     ids=repr,
 )
@@ -156,6 +191,30 @@ def test_an_option_that_cannot_be_used_is_refused_by_name(options):
 
 def test_options_go_through_json_unchanged():
     """What a manifest keeps is what a replay runs with."""
-    options = parse_options({"timeout_s": 2, "width": 3})
+    options = parse_options({"timeout_s": 2, "width": 3, "workers": 4, "metrics": ["speed"]})
 
-    assert parse_options(options.to_dict()) == options == Options(timeout_s=2, width=3)
+    assert parse_options(options.to_dict()) == options
+    assert options == Options(timeout_s=2, width=3, workers=4, metrics=("speed",))
+
+
+@pytest.mark.parametrize(
+    "sugar",
+    [
+        {"strategy": "mcts", "rollouts": 9, "uct_c": 0.3},
+        {"strategy": "mcts", "rollouts": 9, "exploration_constant": 0.3},
+        {"strategy": "mcts", "rollouts": 9, "uct_c": 0.3, "exploration_constant": 7},
+        {"strategy_config": {"name": "mcts", "rollouts": 9, "uct_c": 0.3}},
+        {"strategy": {"name": "mcts", "rollouts": 9, "uct_c": 0.3}},
+        {"strategy": "mcts", "params": {"uct_c": 0.3}, "budget": {"rollouts": 9}},
+    ],
+    ids=repr,
+)
+def test_every_spelling_of_a_search_means_the_same(sugar):
+    """The older names of the parameters still do what they say; `uct_c` wins over its alias."""
+    options = parse_options(sugar)
+
+    assert (options.strategy, options.params, options.budget) == (
+        "mcts",
+        {"uct_c": 0.3},
+        {"rollouts": 9},
+    )

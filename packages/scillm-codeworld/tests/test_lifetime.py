@@ -11,8 +11,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from scillm.errors import SandboxError
 from scillm.records import Limits
 from scillm_codeworld.records import Program
+from scillm_codeworld.sandbox import open_sandbox
 from scillm_codeworld.sandbox.execution import execute
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
@@ -148,3 +150,180 @@ def test_a_finished_run_leaves_no_process_no_pipe_and_no_folder(tmp_path, monkey
     assert pipes == 0
     assert set(children(os.getpid())) <= already
     assert list(tmp_path.iterdir()) == []
+
+
+WARM_PARENT = """
+import sys, anyio
+from scillm.records import Limits
+from scillm_codeworld.records import Program
+from scillm_codeworld.sandbox import open_sandbox
+code = 'import time\\ndef solve(x):\\n    while True: time.sleep(1)'
+async def main():
+    level = sys.argv[2]
+    async with open_sandbox(require=level, prefer=level) as sandbox:
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(sandbox.run, Program(code=code), None, Limits(time_s=600.0))
+            await anyio.sleep(1.0)
+            print('started', flush=True)
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+def descendants(pid):
+    """Ids of all living processes below one."""
+    found = set(children(pid))
+    for child in list(found):
+        found |= descendants(child)
+    return found
+
+
+async def settled():
+    """How many processes there are below this one, once no run is ending and no cell being made.
+
+    Which ones they are changes: each zygote makes the cell of its next run in advance.
+    """
+    counts = []
+    while len(counts) < 10 or len(set(counts[-10:])) > 1:
+        await anyio.sleep(0.03)
+        counts.append(len(descendants(os.getpid())))
+        assert len(counts) < 300, counts
+    return counts[-1]
+
+
+def opened(level, work):
+    """What `work(sandbox)` gives at that level; skips where it is not had."""
+
+    async def main():
+        async with open_sandbox(require=level, prefer=level) as sandbox:
+            return await work(sandbox)
+
+    try:
+        return anyio.run(main)
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("level", ["L2", "L3"])
+def test_a_parent_that_is_killed_takes_zygotes_and_runs_with_it(backend, level):
+    """`kill -9` of the parent ends everything below it, at the levels with a zygote too."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", WARM_PARENT, backend, level],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        if parent.stdout.readline() != b"started\n":
+            pytest.skip(parent.stderr.read().decode()[-300:])
+        pids = descendants(parent.pid)
+        assert len(pids) >= 4  # a zygote at least, and three runs
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+
+        assert eventually(lambda: not any(is_alive(pid) for pid in pids))
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        parent.stderr.close()
+
+
+@pytest.mark.parametrize("level", ["L2", "L3", "L4"])
+def test_cancelled_and_finished_runs_leave_nothing_in_an_open_sandbox(level):
+    """No process, no descriptor: what was there before the runs is there after them."""
+
+    async def work(sandbox):
+        await sandbox.run(Program(code="def solve(x): return x"), 1, Limits())
+        before = open_pipes(), await settled()
+        with anyio.move_on_after(0.4):
+            async with anyio.create_task_group() as group:
+                for _ in range(4):
+                    code = "def solve(x):\n    while True: pass"
+                    group.start_soon(sandbox.run, Program(code=code), None, Limits(time_s=600.0))
+        for code in (
+            "def solve(x): return x",
+            "def solve(x): return x / 0",
+            "import os; os._exit(1)",
+        ):
+            await sandbox.run(Program(code=code), 1, Limits())
+        return before, (open_pipes(), await settled())
+
+    before, after = opened(level, work)
+
+    assert after == before
+
+
+@pytest.mark.parametrize("level", ["L1", "L2", "L3"])
+def test_a_closed_sandbox_leaves_no_process_and_no_descriptor(level):
+    """Its zygotes end with it."""
+
+    async def work(sandbox):
+        return (await sandbox.run(Program(code="def solve(x): return x"), 1, Limits())).status
+
+    before = open_pipes(), descendants(os.getpid())
+    status = opened(level, work)
+
+    assert status == "ok"
+    assert (open_pipes(), descendants(os.getpid())) == before
+
+
+def resident_kb(pid):
+    """Memory a process holds."""
+    line = next(
+        row
+        for row in (Path("/proc") / str(pid) / "status").read_text().splitlines()
+        if row.startswith("VmRSS")
+    )
+    return int(line.split()[1])
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("level", ["L3", "L4"])
+def test_ten_thousand_runs_leave_nothing_behind(level):
+    """Descriptors, processes, folders, mounts, control groups and memory are as at the start."""
+
+    async def work(sandbox):
+        async def some(count):
+            numbers = iter(range(count))
+
+            async def worker():
+                for number in numbers:
+                    run = await sandbox.run(
+                        Program(
+                            code="def solve(x):\n    open('f', 'w').write('x' * 999)\n    return x"
+                        ),
+                        number,
+                        Limits(),
+                    )
+                    assert run.output == number
+
+            async with anyio.create_task_group() as group:
+                for _ in range(4):
+                    group.start_soon(worker)
+
+        def seen(count):
+            pids = descendants(os.getpid())
+            return (
+                len(open_pipes()),
+                count,
+                sorted(len(list((Path("/proc") / str(pid) / "fd").iterdir())) for pid in pids),
+                sorted(path.name for path in Path("/tmp").iterdir() if "codeworld" in path.name),
+                len(Path("/proc/self/mounts").read_text().splitlines()),
+                [str(path) for path in Path("/sys/fs/cgroup").rglob(f"codeworld-{os.getpid()}-*")],
+            )
+
+        await some(500)
+        before = seen(await settled()), {pid: resident_kb(pid) for pid in descendants(os.getpid())}
+        own = resident_kb(os.getpid())
+        await some(10_000)
+        after = seen(await settled()), {pid: resident_kb(pid) for pid in descendants(os.getpid())}
+        return before, after, resident_kb(os.getpid()) - own
+
+    before, after, grown_kb = opened(level, work)
+
+    assert after[0] == before[0]
+    stayed = before[1].keys() & after[1].keys()
+    assert stayed
+    assert all(after[1][pid] - before[1][pid] < 2_000 for pid in stayed)
+    assert grown_kb < 8_000

@@ -15,7 +15,7 @@ from scillm.records import Claim, Limits
 from scillm.search import verify
 from scillm_codeworld.plugin import CodeWorldPlugin
 from scillm_codeworld.provider import CodeWorld
-from scillm_codeworld.settings import SETTINGS, options_from
+from scillm_codeworld.settings import ISOLATION_SETTINGS, SETTINGS, options_from
 
 RIGHT = "def solve(x): return x * x"
 ITEM = {
@@ -47,6 +47,16 @@ def test_completion_runs_the_items_in_this_process():
     ]
 
 
+def test_a_models_suffix_names_the_strategy():
+    """`codeworld/race` searches by racing; the search and its control stand in the result."""
+    answer = completion(model="codeworld/race", items=[ITEM], repeats=0, seed=1)
+
+    (result,) = answer.additional_kwargs["codeworld"]["results"]
+    assert result["best"] == "a"
+    assert result["search"]["strategy"] == "race"
+    assert result["search"]["baseline"]["executions"] <= result["search"]["spent"]["executions"]
+
+
 def test_the_answer_pickles_and_is_plain_json():
     """It can be kept and sent like any other completion."""
     answer = completion(model="codeworld", items=[ITEM], options={"repeats": 0})
@@ -72,15 +82,18 @@ def test_an_item_that_is_no_json_fails_alone_here_too():
         ({}, "items"),
         ({"items": []}, "items"),
         ({"items": "text"}, "items"),
-        ({"items": [ITEM], "rollouts": 5}, "'rollouts'"),
-        ({"items": [ITEM], "options": {"rollouts": 5}}, "'rollouts'"),
+        ({"items": [ITEM], "options": {"rollout": 5}}, "'rollout'"),
+        ({"items": [ITEM], "strategy": "nosuch"}, "'nosuch'"),
+        ({"items": [ITEM], "strategy": "mcts", "params": {"speed": 5}}, "'speed'"),
+        ({"items": [ITEM], "model": "codeworld/mcts", "strategy": "race"}, "give one"),
         ({"items": [ITEM], "options": [1]}, "options"),
         ({"items": [ITEM], "options": {"width": 1}, "width": 1}, "width is given"),
         ({"items": [ITEM], "seed": "x"}, "seed"),
-        ({"items": [ITEM], "temperature": 0}, "'temperature'"),
+        ({"items": [ITEM], "temperature": 0}, "temperature"),
+        ({"items": [ITEM], "top_p": 1}, "'top_p'"),
         ({"items": [ITEM], "messages": [{"role": "user", "content": "x"}]}, "messages"),
-        ({"items": [ITEM], "api_base": "http://127.0.0.1:9"}, "bridge"),
-        ({"items": [ITEM], "model": "codeworld/mcts"}, "mcts"),
+        ({"items": [ITEM], "api_base": "127.0.0.1:9"}, "bridge"),
+        ({"items": [ITEM], "model": "codeworld/nosuch"}, "nosuch"),
         ({"items": [ITEM], "stream": True}, "stream"),
     ],
 )
@@ -118,10 +131,10 @@ def test_the_registry_finds_codeworld_by_name():
 
 def test_the_doctor_runs_a_real_program():
     """`scillm doctor` says whether programs can be run here, and at which level."""
-    (check,) = CodeWorldPlugin().scillm_checks()
+    check, *_ = CodeWorldPlugin().scillm_checks()
 
     assert check.ok is True
-    assert check.detail.startswith("L1 limited; new processes denied")
+    assert check.detail.startswith("L")
 
 
 def test_the_environment_sets_defaults_and_the_call_overrides_them():
@@ -200,4 +213,15 @@ def test_a_claim_about_code_holds_only_when_every_case_ran_and_was_right():
     assert all(verdict.reason for verdict in verdicts.values() if not verdict.holds)
     assert verdicts["wrong"].reason == "case 2 of 2: answer must be 8, but is 9"
     assert verdicts["wrong"].evidence["right"] == 1
-    assert verdicts["right"].evidence["isolation"] == "L1 limited"
+    assert verdicts["right"].evidence["isolation"] in {"L1", "L2", "L3", "L4"}
+
+
+def test_the_wanted_isolation_stands_in_the_options_wherever_it_was_asked_for():
+    """From the environment or the call: the record says what was asked, and the call wins."""
+    values = settings.load(
+        {"SCILLM_CODEWORLD_ISOLATION": "L2"}, more=(*SETTINGS, *ISOLATION_SETTINGS)
+    )
+
+    assert options_from(values, {}).isolation == "L2"
+    assert options_from(values, {"isolation": "L1"}).isolation == "L1"
+    assert options_from({}, {}).isolation is None

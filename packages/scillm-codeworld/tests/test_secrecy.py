@@ -6,7 +6,7 @@ import json
 
 import anyio
 from scillm.records import Job
-from scillm_codeworld.engine import CodeWorldEngine
+from scillm_codeworld.engine.jobs import CodeWorldEngine
 
 SENTINEL = "expected-5a17c3d0"
 
@@ -75,6 +75,11 @@ def test_a_program_that_searches_its_whole_process_does_not_find_the_expected_an
             "code_variants": {"snoop": SNOOP},
             "inputs": ["input-of-this-case"],
             "expected": [SENTINEL],
+            "report_inputs": ["input-of-this-case"],
+            "report_expected": [f"{SENTINEL} of the report"],
+            "hidden": {"told to the scorer alone": SENTINEL},
+            "check": f"def check(i, e, o): return o == {SENTINEL!r}",
+            "scoring": f"def score(t, c, o, ti): return float(o['result'] == {SENTINEL!r})",
         },
     }
     job = Job(engine="codeworld", items=[item], options={"timeout_s": 60.0})
@@ -88,6 +93,8 @@ def test_a_program_that_searches_its_whole_process_does_not_find_the_expected_an
     assert seen["expected"] is False
     assert seen["chars"] > 10_000
     assert variant["scores"]["correctness"] == 0.0
+    assert variant["scores"]["aggregate"] == 0.0
+    assert variant["report_executions"][0]["output"]["expected"] is False
 
 
 def test_an_answer_equal_to_everything_is_not_right():

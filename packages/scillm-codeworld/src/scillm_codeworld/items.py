@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from scillm_codeworld.plain import is_number, is_unicode, plain_problem, shown
-from scillm_codeworld.records import BadItem, Item, Tolerance, Variant
+from scillm_codeworld.plain import EXACT, SET, is_number, is_unicode, plain_problem, shown
+from scillm_codeworld.records import BadItem, Item, Scoring, Tolerance, Variant
 
 if TYPE_CHECKING:
     from scillm.records import Json
 
 ID_KEYS = ("item_id", "task_id", "id")
 ITEM_KEYS = frozenset({"task", "spec", *ID_KEYS, "context", "metadata"})
-CONTEXT_KEYS = frozenset({"code_variants", "input", "inputs", "expected"})
-EITHER_KEYS = frozenset({"tolerance", "entry"})
+CONTEXT_KEYS = frozenset(
+    {
+        "code_variants",
+        "input",
+        "inputs",
+        "expected",
+        "report_inputs",
+        "report_expected",
+        "robustness_inputs",
+        "hidden",
+    }
+)
+EITHER_KEYS = frozenset({"tolerance", "entry", "comparison", "check", "scoring"})
 """May stand in the item or in its context, but not in both."""
+PLAIN_KEYS = ("input", "inputs", "expected", "report_inputs", "report_expected", "hidden")
+COMPARISONS = (EXACT, SET)
+MAX_CODE_BYTES = 1_000_000
+PYTHON = ("python",)
 
 NOT_JSON = "not_plain_json"
 """Key of the note that stands in a job for an item no manifest could hold; see `storable`."""
@@ -40,12 +55,17 @@ def storable(item: Json) -> Json:
     return {**{key: name for key, name in ids.items() if is_unicode(name)}, NOT_JSON: problem}
 
 
-def parse_items(items: Sequence[Json]) -> list[Item | BadItem]:
-    """One Item or BadItem per entry, in order; ids are distinct."""
+def parse_items(
+    items: Sequence[Json], *, languages: Sequence[str] = PYTHON, generated: bool = False
+) -> list[Item | BadItem]:
+    """One Item or BadItem per entry, in order; ids are distinct. Code is in one of `languages`.
+
+    With `generated` an item may come without variants, because they are still to be written.
+    """
     found: list[Item | BadItem] = []
     taken: dict[str, int] = {}
     for index, given in enumerate(items):
-        item = _parsed(given, index)
+        item = _parsed(given, index, languages, generated=generated)
         first = taken.setdefault(item.id, index)
         if first != index:
             item = BadItem(
@@ -57,7 +77,9 @@ def parse_items(items: Sequence[Json]) -> list[Item | BadItem]:
     return found
 
 
-def _parsed(given: Json, index: int) -> Item | BadItem:
+def _parsed(
+    given: Json, index: int, languages: Sequence[str], *, generated: bool
+) -> Item | BadItem:
     default_id = f"item-{index + 1}"
     item_id = default_id
     if not isinstance(given, Mapping):
@@ -65,12 +87,14 @@ def _parsed(given: Json, index: int) -> Item | BadItem:
         return BadItem(id=item_id, index=index, reason=reason)
     try:
         item_id = _id(_one_of(given, ID_KEYS, default_id), "item id")
-        return _item(given, item_id, index)
+        return _item(given, item_id, index, languages, generated=generated)
     except _Bad as bad:
         return BadItem(id=item_id, index=index, reason=str(bad))
 
 
-def _item(given: Fields, item_id: str, index: int) -> Item:
+def _item(
+    given: Fields, item_id: str, index: int, languages: Sequence[str], *, generated: bool
+) -> Item:
     if NOT_JSON in given:
         raise _Bad(f"it is not plain JSON: {str(given[NOT_JSON]).replace('answer', 'item', 1)}")
     _only(given, ITEM_KEYS | EITHER_KEYS, "the item")
@@ -81,7 +105,7 @@ def _item(given: Fields, item_id: str, index: int) -> Item:
     if not isinstance(context, Mapping):
         raise _Bad(f"context must be a mapping with code_variants, but is {shown(context)}")
     _only(context, CONTEXT_KEYS | EITHER_KEYS, "the context")
-    for name in ("input", "inputs", "expected"):
+    for name in (*PLAIN_KEYS, "robustness_inputs"):
         problem = plain_problem(context.get(name))
         if problem:
             raise _Bad(f"{name} is not plain JSON: {problem.replace('answer', name, 1)}")
@@ -91,16 +115,26 @@ def _item(given: Fields, item_id: str, index: int) -> Item:
     if not is_unicode(task):
         raise _Bad("task holds half of a surrogate pair")
     inputs, expected = _cases(context)
+    report_inputs, report_expected = _report_cases(context, expected)
     return Item(
         id=item_id,
         index=index,
         task=task,
-        variants=_variants(context.get("code_variants")),
+        variants=[]
+        if generated and not context.get("code_variants")
+        else _variants(context.get("code_variants"), languages),
         inputs=inputs,
         expected=expected,
         entry=_entry(_either(given, context, "entry")),
         tolerance=_tolerance(_either(given, context, "tolerance")),
         metadata=metadata,
+        comparison=_comparison(_either(given, context, "comparison")),
+        check=_check(_either(given, context, "check")),
+        scoring=_scoring(_either(given, context, "scoring")),
+        report_inputs=report_inputs,
+        report_expected=report_expected,
+        robustness_inputs=_list(context, "robustness_inputs"),
+        context={key: value for key, value in context.items() if key != "code_variants"},
     )
 
 
@@ -131,9 +165,9 @@ def _id(value: Json, what: str) -> str:
     return str(value)
 
 
-def _variants(given: Json) -> list[Variant]:
+def _variants(given: Json, languages: Sequence[str]) -> list[Variant]:
     if isinstance(given, Mapping):
-        pairs = list(given.items())
+        pairs = [_coded(name, code) for name, code in given.items()]
     elif isinstance(given, list):
         pairs = [_pair(entry) for entry in given]
     else:
@@ -144,20 +178,43 @@ def _variants(given: Json) -> list[Variant]:
     if not pairs:
         raise _Bad("context.code_variants is empty; at least one variant is needed")
     variants: dict[str, Variant] = {}
-    for given_id, code in pairs:
+    for given_id, code, language in pairs:
         variant_id = _id(given_id, "id of a variant")
         if variant_id in variants:
             raise _Bad(f"the variant id {variant_id!r} came twice")
-        if not isinstance(code, str) or not is_unicode(code):
-            raise _Bad(f"the code of variant {variant_id!r} must be a text, but is {shown(code)}")
-        variants[variant_id] = Variant(id=variant_id, code=code)
+        if language not in languages:
+            raise _Bad(
+                f"the variant {variant_id!r} is in {shown(language)}, but allowed are "
+                f"{', '.join(languages)}; see the option allowed_languages"
+            )
+        what = f"code of variant {variant_id!r}"
+        variants[variant_id] = Variant(id=variant_id, code=_code(code, what), language=language)
     return list(variants.values())
 
 
-def _pair(entry: Json) -> tuple[Json, Json]:
-    if not isinstance(entry, Mapping) or set(entry) != {"id", "code"}:
+def _coded(name: Json, code: Json) -> tuple[Json, Json, Json]:
+    """An entry of the mapping: the code, or a mapping with it and its language."""
+    if isinstance(code, Mapping):
+        if "code" not in code or set(code) - {"code", "language"}:
+            raise _Bad(f"variant {name!r} must be code or {{code, language}}, not {shown(code)}")
+        return name, code["code"], code.get("language", PYTHON[0])
+    return name, code, PYTHON[0]
+
+
+def _pair(entry: Json) -> tuple[Json, Json, Json]:
+    needed = {"id", "code"}
+    if not isinstance(entry, Mapping) or set(entry) - {"language"} != needed:
         raise _Bad(f"a variant in a list must be {{id, code}}, but is {shown(entry)}")
-    return entry["id"], entry["code"]
+    return entry["id"], entry["code"], entry.get("language", PYTHON[0])
+
+
+def _code(code: Json, what: str) -> str:
+    if not isinstance(code, str) or not is_unicode(code):
+        raise _Bad(f"the {what} must be a text, but is {shown(code)}")
+    size = len(code.encode())
+    if size > MAX_CODE_BYTES:
+        raise _Bad(f"the {what} has {size} bytes; at most {MAX_CODE_BYTES} are taken")
+    return code
 
 
 def _cases(context: Fields) -> tuple[list[Json], list[Json] | None]:
@@ -176,6 +233,52 @@ def _cases(context: Fields) -> tuple[list[Json], list[Json] | None]:
         came = f"has {len(expected)}" if isinstance(expected, list) else f"is {shown(expected)}"
         raise _Bad(f"expected must be a list of {len(inputs)} answers, as inputs, but {came}")
     return inputs, expected
+
+
+def _list(context: Fields, name: str) -> list[Json]:
+    given = context.get(name, [])
+    if not isinstance(given, list):
+        raise _Bad(f"{name} must be a list of inputs, but is {shown(given)}")
+    return given
+
+
+def _report_cases(
+    context: Fields, expected: Sequence[Json] | None
+) -> tuple[list[Json], list[Json]]:
+    inputs, answers = _list(context, "report_inputs"), _list(context, "report_expected")
+    if (expected is None) != ("report_expected" not in context) and inputs:
+        raise _Bad("report_inputs need report_expected exactly when inputs have expected answers")
+    if "report_expected" in context and len(inputs) != len(answers):
+        raise _Bad(
+            f"report_expected must have {len(inputs)} answers, as report_inputs, but has "
+            f"{len(answers)}"
+        )
+    return inputs, answers
+
+
+def _comparison(given: Json) -> str:
+    if given is not None and given not in COMPARISONS:
+        raise _Bad(f"comparison must be one of {', '.join(COMPARISONS)}, but is {shown(given)}")
+    return given or EXACT
+
+
+def _check(given: Json) -> str | None:
+    return None if given is None else _code(given, "check")
+
+
+def _scoring(given: Json) -> Scoring | None:
+    if given is None:
+        return None
+    parts = {"code": given} if isinstance(given, str) else given
+    if not isinstance(parts, Mapping) or "code" not in parts:
+        raise _Bad(f"scoring must be code, or a mapping with code, but is {shown(given)}")
+    _only(parts, frozenset({"lang", "code", "entry"}), "scoring")
+    if parts.get("lang", "py") not in ("py", "python"):
+        raise _Bad(f"scoring.lang must be py, but is {shown(parts['lang'])}")
+    entry = parts.get("entry", "score")
+    if not isinstance(entry, str) or not entry.isidentifier():
+        raise _Bad(f"scoring.entry must be the name of a function, but is {shown(entry)}")
+    return Scoring(code=_code(parts["code"], "scoring code"), entry=entry)
 
 
 def _entry(given: Json) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 100
 SHOWN_CHARS = 80
+EXACT = "exact"
+SET = "set"
 
 Path: TypeAlias = "tuple[Path, str | int] | None"
 """Where a value sits: its container's path and its key there. Spelt out only when it is shown."""
@@ -61,12 +65,21 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def difference(answer: Json, expected: Json, tolerance: Tolerance | None = None) -> str | None:
+def difference(
+    answer: Json,
+    expected: Json,
+    tolerance: Tolerance | None = None,
+    *,
+    comparison: str = EXACT,
+) -> str | None:
     """Where and how `answer` first differs from `expected`, or None when they are the same.
 
     An int and a float of equal value are the same; true and 1 are not. With `tolerance` numbers
-    may be that far apart; everything else must be equal.
+    may be that far apart; everything else must be equal. As a `set` two lists are the same when
+    every member of one is in the other, whatever their order and repetition.
     """
+    if comparison == SET and isinstance(answer, list) and isinstance(expected, list):
+        return _set_difference(answer, expected, tolerance)
     waiting: list[tuple[Json, Json, Path]] = [(answer, expected, None)]
     while waiting:
         got, wanted, path = waiting.pop()
@@ -83,6 +96,24 @@ def difference(answer: Json, expected: Json, tolerance: Tolerance | None = None)
         elif not _same_scalar(got, wanted, tolerance):
             return f"{spelt(path)} must be {shown(wanted)}, but is {shown(got)}"
     return None
+
+
+def _set_difference(
+    answer: Sequence[Json], expected: Sequence[Json], tolerance: Tolerance | None
+) -> str | None:
+    for what, members, others in (("lacks", expected, answer), ("must not have", answer, expected)):
+        known = {_plain_key(other) for other in others}
+        for member in members:
+            if _plain_key(member) in known:
+                continue
+            if all(difference(member, other, tolerance) for other in others):
+                return f"answer {what} the member {shown(member)}"
+    return None
+
+
+def _plain_key(value: Json) -> str:
+    """The same text for the same value: most members are found by it, the rest by comparing."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _same_scalar(got: Json, wanted: Json, tolerance: Tolerance | None) -> bool:

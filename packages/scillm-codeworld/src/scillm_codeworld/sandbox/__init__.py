@@ -1,1 +1,8 @@
-"""The sandbox: one process per case, limits it cannot lift, and a parent that never trusts it."""
+"""The sandbox: one process per run, walls it cannot climb, and a parent that never trusts it."""
+
+from __future__ import annotations
+
+from scillm_codeworld.sandbox.opening import open_sandbox
+from scillm_codeworld.sandbox.protocol import Sandbox
+
+__all__ = ["Sandbox", "open_sandbox"]

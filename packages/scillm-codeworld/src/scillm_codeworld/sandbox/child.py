@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import anyio
+from attrs import frozen
 from scillm.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ RUNNER = Path(__file__).with_name("runner.py")
 ENVIRONMENT: Mapping[str, str] = {"PYTHONHASHSEED": "0"}
 """All the child sees. A fixed hash seed makes the order of sets the same in every run."""
 CHUNK_BYTES = 65_536
+CLOSED = -1
 REAP_S = 30.0
 POLL_S = 0.001
 MAX_POLL_S = 0.05
@@ -39,11 +41,66 @@ def command(pipe: int) -> list[str]:
     return [sys.executable, *flags, str(RUNNER), str(pipe)]
 
 
-class Child:
+@frozen(kw_only=True)
+class Usage:
+    """What an ended process had used, by the kernel's account."""
+
+    cpu_s: float
+    max_rss_kb: int
+    out_of_memory: bool = False
+    """Whether the kernel killed it for its memory; told by a control group only."""
+
+
+class Pipes:
+    """The parent's ends of a child's four pipes: requests, answers, stdout, stderr."""
+
+    requests: int
+    answers: int
+    stdout: int
+    stderr: int
+
+    async def read(self, pipe: int) -> bytes:
+        """Some bytes of `pipe` as soon as there are any; empty at its end."""
+        while True:
+            try:
+                return os.read(pipe, CHUNK_BYTES)
+            except BlockingIOError:
+                await anyio.wait_readable(pipe)
+
+    async def write(self, line: bytes) -> bool:
+        """Hand `line` over; False when the child no longer listens."""
+        view = memoryview(line)
+        while view:
+            try:
+                view = view[os.write(self.requests, view) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self.requests)
+            except BrokenPipeError:
+                return False
+        return True
+
+    def end(self) -> None:
+        """Let the child see the end of its input."""
+        os.close(self.requests)
+        self.requests = CLOSED
+
+    def rest(self, pipe: int) -> bytes:
+        """What is left in `pipe` after the child's end: no more than a pipe holds."""
+        parts: list[bytes] = []
+        try:
+            while chunk := os.read(pipe, CHUNK_BYTES):
+                parts.append(chunk)
+        except BlockingIOError:
+            return b"".join(parts)  # someone else holds the other end; nothing is there now
+        return b"".join(parts)
+
+
+class Child(Pipes):
     """One running child. Holds its process and the parent's ends of its four pipes."""
 
     def __init__(self) -> None:
         """Start it; `OSError` when that fails."""
+        self.usage: Usage | None = None
         self.answers, theirs = os.pipe()
         try:
             # The folder is removed while the child stands in it: it finds nothing there, can put
@@ -72,34 +129,25 @@ class Child:
         for pipe in (self.requests, self.stdout, self.stderr, self.answers):
             os.set_blocking(pipe, False)
 
-    async def read(self, pipe: int) -> bytes:
-        """Some bytes of `pipe` as soon as there are any; empty at its end."""
-        while True:
-            try:
-                return os.read(pipe, CHUNK_BYTES)
-            except BlockingIOError:
-                await anyio.wait_readable(pipe)
-
-    async def write(self, line: bytes) -> bool:
-        """Hand `line` over; False when the child no longer listens."""
-        view = memoryview(line)
-        while view:
-            try:
-                view = view[os.write(self.requests, view) :]
-            except BlockingIOError:
-                await anyio.wait_writable(self.requests)
-            except BrokenPipeError:
-                return False
-        return True
-
     async def exit_code(self, *, within_s: float) -> int | None:
         """How it ended by itself (negative: the signal), or None when it has not in that time."""
         pause = POLL_S
         with anyio.move_on_after(within_s):
-            while self._process.poll() is None:
+            while self._reaped() is None:
                 await anyio.sleep(pause)
                 pause = min(pause * 2, MAX_POLL_S)
-        return self._process.poll()
+        return self._reaped()
+
+    def _reaped(self) -> int | None:
+        """Its exit code once it has ended, and the kernel's account of it."""
+        if self._process.returncode is None:
+            pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self.usage = Usage(
+                    cpu_s=usage.ru_utime + usage.ru_stime, max_rss_kb=usage.ru_maxrss
+                )
+        return self._process.returncode
 
     async def kill(self) -> None:
         """Kill its whole group and reap it, whatever else is being cancelled.
@@ -109,7 +157,7 @@ class Child:
         with anyio.CancelScope(shield=True):
             # Only while it is not reaped is its number still its own. Once it is, nothing is
             # left of its group either: it could start no process.
-            if self._process.poll() is None:
+            if self._reaped() is None:
                 try:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 except PermissionError as error:
@@ -122,22 +170,17 @@ class Child:
                     f"{REAP_S:g} s; the system may be stuck on a device."
                 )
 
-    def rest(self, pipe: int) -> bytes:
-        """What is left in `pipe` after the child's end: no more than a pipe holds."""
-        parts: list[bytes] = []
-        try:
-            while chunk := os.read(pipe, CHUNK_BYTES):
-                parts.append(chunk)
-        except BlockingIOError:
-            return b"".join(parts)  # someone else holds the other end; nothing is there now
-        return b"".join(parts)
-
     def close(self) -> None:
         """Close the parent's ends of the pipes."""
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
         os.close(self.answers)
+
+    def end(self) -> None:
+        """Let the child see the end of its input."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def _number(pipe: IO[bytes] | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scillm_codeworld.plain import plain_problem
@@ -17,6 +17,7 @@ from scillm_codeworld.records import (
     UNSERIALISABLE,
     Execution,
 )
+from scillm_codeworld.sandbox.runner import FRAMES, FUNCTION_CHARS
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -58,8 +59,27 @@ def parse_reply(line: bytes, allowed: Collection[str]) -> Mapping[str, Json]:
 def failure(reply: Mapping[str, Json]) -> Execution:
     """The execution a reply other than ready, loaded and ok amounts to."""
     return Execution(
-        status=reply["status"], reason=cut(str(reply.get("reason") or "no reason given"))
+        status=reply["status"],
+        reason=cut(str(reply.get("reason") or "no reason given")),
+        frames=frames_of(reply.get("frames")),
     )
+
+
+def frames_of(said: Json) -> Sequence[Mapping[str, Json]]:
+    """The frames a child told of: of any other shape, or longer than ours would be, none."""
+    if not isinstance(said, list) or len(said) > FRAMES + 1:
+        return ()
+    found = []
+    for row in said:
+        words = row if isinstance(row, dict) else {}
+        line, function, left_out = (words.get(key) for key in ("line", "function", "left_out"))
+        if type(line) is int and isinstance(function, str):
+            found.append({"line": line, "function": cut(function)[:FUNCTION_CHARS]})
+        elif type(left_out) is int and not found:
+            found.append({"left_out": left_out})
+        else:
+            return ()
+    return tuple(found)
 
 
 def cut(text: str) -> str:

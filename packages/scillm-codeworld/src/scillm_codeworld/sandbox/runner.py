@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import Any
 
 REASON_CHARS = 500
+FRAMES = 8
+FUNCTION_CHARS = 100
 NAME = "variant"
 OUT_OF_MEMORY = b'{"status": "memory", "reason": "the program used up its memory"}\n'
 
@@ -45,29 +47,39 @@ def told(error: BaseException) -> str:
     return text[:REASON_CHARS] + where
 
 
-def loaded(pipe: int, code: str, entry: str) -> Any:
-    """The function `entry` of the program, or None after saying why there is none."""
+def frames(error: BaseException) -> list[dict[str, Any]]:
+    """Where `error` passed through the program's own code, outermost first; the inner ones kept."""
+    found: list[dict[str, Any]] = []
+    left_out, trace = 0, error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename == NAME:
+            found.append({"line": trace.tb_lineno, "function": code.co_name[:FUNCTION_CHARS]})
+        if len(found) > FRAMES:
+            del found[0]
+            left_out += 1
+        trace = trace.tb_next
+    return [{"left_out": left_out}, *found] if left_out else found
+
+
+def prepared(code: str, entry: str) -> tuple[Any, dict[str, Any]]:
+    """The function `entry` of the program, or None, and what to say of it."""
     try:
         compiled = compile(code, NAME, "exec")
     except SyntaxError as error:
-        say(pipe, status="syntax_error", reason=f"{error.msg} (line {error.lineno})")
-        return None
+        where = "" if error.lineno is None else f" (line {error.lineno})"
+        return None, {"status": "syntax_error", "reason": f"{error.msg}{where}"}
     except (ValueError, RecursionError, OverflowError) as error:
-        say(pipe, status="syntax_error", reason=told(error))
-        return None
+        return None, {"status": "syntax_error", "reason": told(error)}
     module = ModuleType(NAME)
     sys.modules[NAME] = module  # dataclasses and pickle look their module up there
     exec(compiled, module.__dict__)  # noqa: S102  (running it is the purpose)
     function = module.__dict__.get(entry)
     if callable(function):
-        return function
+        return function, {"status": "loaded"}
     have = sorted(key for key, value in module.__dict__.items() if isinstance(value, type(told)))
-    say(
-        pipe,
-        status="no_entry_point",
-        reason=f"the code defines no function {entry!r}; it defines {', '.join(have) or 'none'}",
-    )
-    return None
+    reason = f"the code defines no function {entry!r}; it defines {', '.join(have) or 'none'}"
+    return None, {"status": "no_entry_point", "reason": reason}
 
 
 def written(value: Any) -> bytes:
@@ -97,40 +109,33 @@ def answer(pipe: int, function: Any, value: Any) -> None:
     send(pipe, b'{"status": "ok", "output": ' + line + b"}\n")
 
 
-def confined(pipe: int, setup: dict[str, Any]) -> bool:
-    """Put the limits on and say which; False after saying why they could not be."""
-    # The folder is on the path only for this import: a program must not find our modules.
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+def converse(lines: Any, pipe: int, settle: Any, refusals: tuple[type[Exception], ...]) -> None:
+    """The whole conversation. `settle` puts the limits on and says which, or raises a refusal."""
     try:
-        confine = __import__("confine")
-    except ImportError as error:
+        say(pipe, status="ready", isolation=settle(json.loads(lines.readline())))
+    except refusals as error:
         say(pipe, status="sandbox_refused", reason=told(error))
-        return False
-    finally:
-        del sys.path[0]
-    try:
-        say(pipe, status="ready", isolation=confine.confine(**setup))
-    except (OSError, ValueError, confine.Refused) as error:
-        say(pipe, status="sandbox_refused", reason=told(error))
-        return False
-    return True
-
-
-def converse(lines: Any, pipe: int) -> None:
-    """The whole conversation."""
-    if not confined(pipe, json.loads(lines.readline())):
         return
     program = json.loads(lines.readline())
     try:
-        function = loaded(pipe, program["code"], program["entry"])
+        function, words = prepared(program["code"], program["entry"])
+        say(pipe, **words)
         if function is None:
             return
-        say(pipe, status="loaded")
         answer(pipe, function, json.loads(lines.readline()))
     except MemoryError:
         send(pipe, OUT_OF_MEMORY)
     except BaseException as error:  # noqa: BLE001  (whatever a program raises is its result)
-        say(pipe, status="exception", reason=told(error))
+        say(pipe, status="exception", reason=told(error), frames=frames(error))
+
+
+def confinement() -> Any:
+    """The module `confine`, which lies beside this one, and which a program must not find."""
+    # The folder is on the path only for this import.
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    confine = __import__("confine")
+    del sys.path[0], sys.modules["confine"]
+    return confine
 
 
 def main() -> None:
@@ -144,7 +149,13 @@ def main() -> None:
         del sys.path[0]
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        converse(lines, pipe)
+        confine = confinement()
+        converse(
+            lines,
+            pipe,
+            lambda setup: confine.confine(**setup),
+            (OSError, ValueError, confine.Refused),
+        )
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

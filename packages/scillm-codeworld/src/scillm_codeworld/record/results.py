@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from scillm.runs.canonical import canonical_json, digest
+from scillm.runs.canonical import digest
 from scillm.runs.manifest import finding
 
-from scillm_codeworld.records import OK, SANDBOX_REFUSED, BadItem, Execution, Item, Judged, Trace
-from scillm_codeworld.score import code_lines, is_right
+from scillm_codeworld.judge.measures import code_lines
+from scillm_codeworld.judge.score import faults_of
+from scillm_codeworld.record.cases import case_row, level_of
+from scillm_codeworld.record.familiar import mcts_stats
+from scillm_codeworld.records import (
+    OK,
+    SANDBOX_REFUSED,
+    BadItem,
+    Execution,
+    Item,
+    Judged,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from scillm.records import Finding, Json
-
-KEPT_BYTES = 65_536
-HEAD_CHARS = 1_000
-
-LEVEL = "L1 limited"
-WHY = (
-    "resource limits, empty environment, own process group, no new processes, killed at its "
-    "deadline or with its parent. Not used: namespaces, seccomp, Landlock. The code has its user's "
-    "rights on files, this job's file among them, on other processes of that user, and on the "
-    "network; it cannot write into files. Started as root, it is the user nobody with the right to "
-    "read every file."
-)
-NOTHING_RUN = "none: no code was run"
 
 SOLVED = "solved"
 UNSOLVED = "unsolved"
@@ -47,8 +45,34 @@ def bad_result(bad: BadItem) -> dict[str, Json]:
     }
 
 
-def item_result(item: Item, rows: Sequence[Judged], traces: Mapping[str, Trace]) -> dict[str, Json]:
-    """The result of an item that was run; its variants best first."""
+def nothing_written(
+    item: Item, account: Mapping[str, Json] | None
+) -> tuple[dict[str, Json], Finding]:
+    """The result of an item for which no program came that could be run, and its finding."""
+    why = (account or {}).get("error") or "none of the programs written can be run"
+    reason = f"there is no program to run: {why}"
+    result = {
+        **item_result(item, [], {}, generator=account),
+        "status": UNSOLVED,
+        "reason": reason,
+        "best_reason": reason,
+    }
+    return result, finding(item.id, {"status": UNSOLVED, "reason": reason})
+
+
+def item_result(
+    item: Item,
+    rows: Sequence[Judged],
+    traces: Mapping[str, Trace],
+    *,
+    search: Mapping[str, Json] | None = None,
+    opinion: Mapping[str, Json] | None = None,
+    generator: Mapping[str, Json] | None = None,
+) -> dict[str, Json]:
+    """The result of an item that was run; its variants best first.
+
+    `generator` is the account of what a model wrote for it, if it was asked to.
+    """
     status, reason = _verdict(item, rows)
     return {
         "item_id": item.id,
@@ -60,27 +84,42 @@ def item_result(item: Item, rows: Sequence[Judged], traces: Mapping[str, Trace])
         "cases": len(item.inputs),
         "variants": [_variant(item, row, traces[row.variant.id]) for row in rows],
         **_best(item, rows),
+        "report_cases": len(item.report_inputs),
+        "noise_floor_s": max(
+            (row.noise_s for row in rows if row.noise_s is not None), default=None
+        ),
+        "search": dict(search or {}),
+        "mcts": mcts_stats(search or {}),
+        "judge_model": opinion,
+        "strategy_generator": None if generator is None else dict(generator),
     }
 
 
 def _verdict(item: Item, rows: Sequence[Judged]) -> tuple[str, str]:
-    if item.expected is None:
+    if not item.gated and item.scoring is None:
         return NOT_SCORED, "the item expects no answers, so nothing is called correct"
-    if any(row.correctness == 1.0 for row in rows):
+    if any(_passes(item, row) for row in rows):
         return SOLVED, ""
-    if all(row.status == SANDBOX_REFUSED for row in rows):
+    if rows and all(row.status == SANDBOX_REFUSED for row in rows):
         return SANDBOX_REFUSED, f"no variant could be run: {rows[0].reason}"
+    if not item.gated:
+        return UNSOLVED, f"the scorer gave none of {len(rows)} variants a score that counts"
     return UNSOLVED, f"none of {len(rows)} variants is right in every case"
 
 
+def _passes(item: Item, row: Judged) -> bool:
+    """Right in every case; where nothing can be right, scored."""
+    return row.correctness == 1.0 if item.gated else row.status == OK
+
+
 def _best(item: Item, rows: Sequence[Judged]) -> dict[str, Json]:
-    first = [row for row in rows if row.rank == 1 and row.correctness]
+    first = [row for row in rows if row.rank == 1 and (row.correctness or _passes(item, row))]
     if not first:
-        why = "no variant is right in any case" if item.expected is not None else "not scored"
+        why = "no variant is right in any case" if item.gated else "not scored"
         return {"best": None, "best_tied": [], "best_reason": why}
     ids = [row.variant.id for row in first]
     notes = []
-    if first[0].correctness != 1.0:
+    if item.gated and first[0].correctness != 1.0:
         right = sum(bool(case) for case in first[0].right)
         notes.append(f"right in {right} of {len(item.inputs)} cases only")
     if len(ids) > 1:
@@ -89,57 +128,47 @@ def _best(item: Item, rows: Sequence[Judged]) -> dict[str, Json]:
 
 
 def _variant(item: Item, row: Judged, trace: Trace) -> dict[str, Json]:
-    ran = any(run.isolation for runs in trace.cases for run in runs)
+    faults = faults_of(item, trace)
     return {
         "id": row.variant.id,
         "status": row.status,
         "reason": row.reason,
-        "scores": {"correctness": row.correctness, "speed": row.speed, "brevity": row.brevity},
+        "language": row.variant.language,
+        "origin": dict(row.variant.origin),
+        "scores": {
+            "correctness": row.correctness,
+            "robustness": row.robustness,
+            "speed": row.speed,
+            "memory": row.memory,
+            "brevity": row.brevity,
+            **row.custom,
+        },
         "aggregate": row.aggregate,
         "rank": row.rank,
-        "right": sum(bool(case) for case in row.right) if item.expected is not None else None,
+        "right": sum(bool(case) for case in row.right) if item.gated else None,
         "cases": len(item.inputs),
+        "report_right": row.report_right,
         "wall_s": row.wall_s,
+        "noise_s": row.noise_s,
+        "fuel": row.fuel,
+        "max_rss_kb": row.max_rss_kb,
         "lines": code_lines(row.variant.code),
         "code_digest": digest(row.variant.code),
-        "isolation": LEVEL if ran else NOTHING_RUN,
-        "executions": [_case(item, number, runs) for number, runs in enumerate(trace.cases)],
+        "isolation": level_of(trace),
+        "executions": [
+            case_row(item, number, runs, faults[number]) for number, runs in enumerate(trace.cases)
+        ],
+        "report_executions": [
+            case_row(item, number, [run], [fault], inputs=item.report_inputs)
+            for number, (run, fault) in enumerate(
+                zip(trace.report, trace.report_faults, strict=True)
+            )
+        ],
+        "robustness_executions": [
+            {"case": number + 1, "status": run.status, "reason": run.reason}
+            for number, run in enumerate(trace.robustness)
+        ],
     }
-
-
-def _case(item: Item, number: int, runs: Sequence[Execution]) -> dict[str, Json]:
-    first = runs[0]
-    faults = [is_right(run, item, number) for run in runs]
-    scored = item.expected is not None
-    shown: dict[str, Json] = {
-        "case": number + 1,
-        "status": first.status,
-        "reason": next((fault for fault in faults if fault), first.reason),
-        "right": not any(faults) if scored else None,
-        "runs": len(runs),
-        "wall_s": [run.wall_s for run in runs],
-        "load_s": first.load_s,
-        "stdout": first.stdout,
-        "stderr": first.stderr,
-    }
-    if first.status == OK:
-        shown |= _output(first.output)
-        shown["repeatable"] = all(
-            run.status == OK and digest(run.output) == digest(first.output) for run in runs
-        )
-    return shown
-
-
-def _output(value: Json) -> dict[str, Json]:
-    text = canonical_json(value)
-    size = len(text.encode())
-    kept: dict[str, Json] = {"output_bytes": size, "output_digest": digest(value)}
-    if size <= KEPT_BYTES:
-        return {"output": value, **kept}
-    return {
-        "output_cut": f"longer than {KEPT_BYTES} bytes",
-        "output_head": text[:HEAD_CHARS],
-    } | kept
 
 
 def findings(item: Item, rows: Sequence[Judged], traces: Mapping[str, Trace]) -> list[Finding]:
@@ -148,13 +177,15 @@ def findings(item: Item, rows: Sequence[Judged], traces: Mapping[str, Trace]) ->
 
 
 def _finding(item: Item, row: Judged, trace: Trace) -> Finding:
-    value = {
+    value: dict[str, Json] = {
         "status": row.status,
         "correctness": row.correctness,
         "right": list(row.right),
         "case_statuses": [_worst(runs) for runs in trace.cases],
         "outputs_digest": digest([runs[0].output for runs in trace.cases]),
     }
+    if row.fuel is not None:
+        value["fuel"] = row.fuel
     return finding(f"{item.id}/{row.variant.id}", value)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from scillm_codeworld.record.cases import NOTHING_RUN
+
 if TYPE_CHECKING:
     from scillm.records import Json
 
 COLUMNS = ("rank", "variant", "status", "right", "speed", "aggregate", "time", "reason")
+LEVEL_COLUMNS = ("level", "works", "files", "network", "processes", "memory", "why not")
 NONE = "-"
 
 
@@ -54,6 +57,28 @@ def closing(result: Mapping[str, Json]) -> str:
     return f"best: {result['best']}{tied}" + (f"; {why}" if why else "")
 
 
+def search_lines(result: Mapping[str, Json]) -> list[str]:
+    """What the search did, and its control beside it; nothing when everything was run anyway."""
+    found = result.get("search") or {}
+    control = found.get("baseline")
+    if not control:
+        return []
+    used = int(found["spent"]["executions"])
+    total = found["exhaustive_executions"]
+    own = f"{found['strategy']}: best {_named(found)} after {used} of {total} executions"
+    other = f"{control['strategy']}, same budget: best {_named(control)} after"
+    return [
+        f"{own} (stopped: {found['stopped']})",
+        f"{other} {control['executions']} executions",
+    ]
+
+
+def _named(found: Mapping[str, Json]) -> str:
+    if found["best"] is None:
+        return NONE
+    return f"{found['best']} ({_number(found['best_score'])})"
+
+
 def totals(summary: Mapping[str, Json]) -> str:
     """The last line: how many items had a variant that is right in every case."""
     text = f"items={summary['items']}, succeeded={summary['succeeded']}, failed={summary['failed']}"
@@ -80,4 +105,18 @@ def seconds(value: float | None) -> str:
 def isolation(results: Sequence[Mapping[str, Json]]) -> str:
     """The levels the variants were run at."""
     levels = {variant["isolation"] for result in results for variant in result["variants"]}
+    levels = levels - {NOTHING_RUN} or levels
     return ", ".join(sorted(levels)) or "nothing was run"
+
+
+def level_rows(found: Sequence[Mapping[str, Json]]) -> list[tuple[str, ...]]:
+    """The levels of isolation of this host, a row each."""
+    return [
+        (
+            row["name"] + (" (default)" if row["default"] else ""),
+            "yes" if row["works"] else "no",
+            *(str(row["report"].get(part, NONE)) for part in ("fs", "net", "procs", "mem")),
+            row["why"],
+        )
+        for row in found
+    ]

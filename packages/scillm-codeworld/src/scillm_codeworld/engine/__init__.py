@@ -1,0 +1,1 @@
+"""The engine: programs tried, searched, timed and scored, item by item."""

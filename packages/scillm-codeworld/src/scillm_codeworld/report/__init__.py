@@ -1,0 +1,1 @@
+"""What a run amounts to, for people: as text for a terminal, as one HTML page."""

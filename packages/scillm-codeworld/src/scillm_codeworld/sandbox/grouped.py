@@ -1,0 +1,45 @@
+"""A run of L4: a zygote's child that is put in a control group before it reads a word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from scillm_codeworld.sandbox.spawned import Spawned
+from scillm_codeworld.sandbox.talk import START_S
+
+if TYPE_CHECKING:
+    import socket
+
+    from scillm_codeworld.sandbox.cgroups import Group
+
+
+class Grouped(Spawned):
+    """One child and its group. The child waits for its first line, which is not sent before."""
+
+    def __init__(self, control: socket.socket, group: Group) -> None:
+        self._group = group
+        self._inside = False
+        try:
+            super().__init__(control)
+        except BaseException:
+            group.remove()
+            raise
+
+    async def write(self, line: bytes) -> bool:
+        """See `Pipes`; the first line waits until the child is in its group."""
+        if not self._inside:
+            pid = await self.pid(within_s=START_S)
+            if pid is None:
+                return False
+            self._group.take(pid)
+            self._inside = True
+        return await super().write(line)
+
+    def close(self) -> None:
+        """Close the pipes and remove the group."""
+        super().close()
+        if self.usage is not None:
+            self.usage = evolve(self.usage, out_of_memory=self._group.ran_out_of_memory())
+        self._group.remove()

@@ -1,0 +1,106 @@
+"""One run in a zygote's care: its pipes, and the leash that ends it when it is let go."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import anyio
+from scillm.errors import SandboxError
+
+from scillm_codeworld.sandbox.child import CLOSED, REAP_S, Pipes, Usage
+
+ORDER = b"run"
+
+
+class Spawned(Pipes):
+    """One child forked by a zygote. Holds its four pipes and its leash."""
+
+    def __init__(self, control: socket.socket) -> None:
+        """Order it from the zygote behind `control`; `OSError` when that fails."""
+        self.usage: Usage | None = None
+        self._code: int | None = None
+        self._account = b""
+        self._ended = False
+        inputs, self.requests = os.pipe()
+        self.answers, answers = os.pipe()
+        self.stdout, stdout = os.pipe()
+        self.stderr, stderr = os.pipe()
+        self._leash, leash = socket.socketpair()
+        theirs = (inputs, answers, stdout, stderr, leash.fileno())
+        try:
+            for pipe in (self.requests, self.answers, self.stdout, self.stderr):
+                os.set_blocking(pipe, False)
+            self._leash.settimeout(0)
+            socket.send_fds(control, [ORDER], theirs)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for pipe in theirs[:-1]:
+                os.close(pipe)
+            leash.close()
+
+    @property
+    def lost(self) -> bool:
+        """Whether its zygote went away without an account of it."""
+        return self._ended and self._code is None
+
+    async def exit_code(self, *, within_s: float) -> int | None:
+        """How it ended by itself (negative: the signal), or None when it has not in that time."""
+        with anyio.move_on_after(within_s):
+            while not self._ended:
+                self._take(await self._heard())
+        return self._code
+
+    async def pid(self, *, within_s: float) -> int | None:
+        """Its process id as the host sees it, or None when it was not told in that time."""
+        with anyio.move_on_after(within_s):
+            while b"\n" not in self._account and not self._ended:
+                self._take(await self._heard())
+        line, newline, _ = self._account.partition(b"\n")
+        pid = json.loads(line).get("pid") if newline else None
+        return pid if isinstance(pid, int) else None
+
+    async def _heard(self) -> bytes:
+        while True:
+            try:
+                return self._leash.recv(4096)
+            except BlockingIOError:
+                await anyio.wait_readable(self._leash)
+            except ConnectionResetError:
+                return b""
+
+    def _take(self, chunk: bytes) -> None:
+        self._account += chunk
+        self._ended = not chunk
+        if self._ended:
+            for line in self._account.splitlines():
+                words = json.loads(line)
+                if "code" in words:
+                    self._code = words["code"]
+                    self.usage = Usage(cpu_s=words["cpu_s"], max_rss_kb=words["max_rss_kb"])
+
+    async def kill(self) -> None:
+        """Let go of the leash and wait until the zygote has reaped what hung on it.
+
+        Raises `SandboxError` when that cannot be done.
+        """
+        with anyio.CancelScope(shield=True):
+            if self._ended:
+                return
+            self._leash.shutdown(socket.SHUT_WR)
+            await self.exit_code(within_s=REAP_S)
+            if not self._ended:
+                raise SandboxError(
+                    f"A run was killed and its sandbox did not say that it ended within "
+                    f"{REAP_S:g} s; the system may be stuck on a device."
+                )
+
+    def close(self) -> None:
+        """Close the parent's ends of the pipes."""
+        for pipe in (self.requests, self.answers, self.stdout, self.stderr):
+            if pipe != CLOSED:
+                os.close(pipe)
+        self._leash.close()

@@ -1,0 +1,1 @@
+"""The level `wasm`: CPython compiled to WebAssembly, whose fuel is an exact cost."""

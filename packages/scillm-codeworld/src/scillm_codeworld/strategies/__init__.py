@@ -1,0 +1,1 @@
+"""CodeWorld's search strategies: pure, seeded, and registered under `scillm.strategies`."""

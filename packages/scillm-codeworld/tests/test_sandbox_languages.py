@@ -1,0 +1,161 @@
+"""Programs in other languages: JSON in on stdin, JSON out on stdout, held like the others."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from scillm.errors import SandboxError
+from scillm.records import Limits
+from scillm_codeworld.records import Program
+from scillm_codeworld.sandbox import open_sandbox
+from scillm_codeworld.sandbox.toolchains import found
+
+LIMITS = Limits(time_s=10.0, memory_mb=512, output_bytes=100_000)
+SHORT = Limits(time_s=1.0, memory_mb=512, output_bytes=100_000)
+
+DOUBLE = {
+    "c": '#include <stdio.h>\nint main(void){long x;if(scanf("%ld",&x)!=1)return 2;'
+    'fputs("note",stderr);printf("%ld\\n",2*x);return 0;}',
+    "cpp": '#include <iostream>\nint main(){long x;std::cin>>x;std::cerr<<"note";std::cout<<2*x;}',
+    "rust": "use std::io::Read;fn main(){let mut s=String::new();"
+    'std::io::stdin().read_to_string(&mut s).unwrap();eprint!("note");'
+    'let x:i64=s.trim().parse().unwrap();println!("{}",2*x);}',
+    "javascript": "const x=JSON.parse(require('fs').readFileSync(0,'utf8'));"
+    "process.stderr.write('note');console.log(JSON.stringify(2*x))",
+    "go": 'package main\nimport ("encoding/json"; "fmt"; "os")\nfunc main() { var x int\n'
+    "if json.NewDecoder(os.Stdin).Decode(&x) != nil { os.Exit(2) }\n"
+    'fmt.Fprint(os.Stderr, "note"); fmt.Println(2 * x) }',
+}
+BROKEN = {
+    "c": "int main(void){ return nonsense; }",
+    "cpp": "int main(){ return nonsense; }",
+    "rust": "fn main(){ nonsense }",
+    "go": "package main\nfunc main() { nonsense }",
+}
+ESCAPES = {
+    "reads /etc/passwd": '#include <stdio.h>\nint main(void){FILE*f=fopen("/etc/passwd","r");'
+    'printf("%d",f!=0);return 0;}',
+    "opens a socket": "#include <stdio.h>\n#include <sys/socket.h>\n"
+    'int main(void){printf("%d",socket(AF_INET,SOCK_STREAM,0)>=0);return 0;}',
+    "forks": "#include <stdio.h>\n#include <unistd.h>\n"
+    'int main(void){printf("%d",fork()>=0);return 0;}',
+    "writes outside": '#include <stdio.h>\nint main(void){FILE*f=fopen("/usr/x","w");'
+    'printf("%d",f!=0);return 0;}',
+    "lists processes": "#include <stdio.h>\n#include <dirent.h>\n"
+    'int main(void){printf("%d",opendir("/proc")!=0);return 0;}',
+}
+
+
+def runs(language, work):
+    """What `work(sandbox)` gives at L3; skips without the tool or the level."""
+    if found(language) is None:
+        pytest.skip(f"no tool for {language} here")
+
+    async def main():
+        async with open_sandbox(require="L3", languages=("python", language)) as sandbox:
+            return await work(sandbox)
+
+    try:
+        return anyio.run(main)
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("language", DOUBLE)
+def test_a_program_answers_and_its_stderr_is_kept(language):
+    """Twice, so that the second run finds it built."""
+
+    async def work(sandbox):
+        program = Program(code=DOUBLE[language], language=language)
+        return [await sandbox.run(program, n, LIMITS) for n in (21, -3)]
+
+    first, second = runs(language, work)
+
+    assert [(run.status, run.output, run.stderr) for run in (first, second)] == [
+        ("ok", 42, "note"),
+        ("ok", -6, "note"),
+    ], (first, second)
+    assert first.isolation["level"] == "L3"
+    assert first.wall_s > 0
+    assert first.cpu_s > 0
+
+
+@pytest.mark.parametrize("language", BROKEN)
+def test_what_does_not_compile_is_a_syntax_error_with_the_compilers_words(language):
+    """The message names what the compiler did not understand."""
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=BROKEN[language], language=language), 1, LIMITS)
+
+    run = runs(language, work)
+
+    assert run.status == "syntax_error"
+    assert "nonsense" in run.reason
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_compiled_program_is_held_too(name):
+    """No call of libc gets further than Python does."""
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=ESCAPES[name], language="c"), 1, LIMITS)
+
+    run = runs("c", work)
+
+    assert (run.status, run.output) == ("ok", 0), run
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ("for(;;);", "timeout", "did not answer within 1 s"),
+        ("return 3;", "exception", "exit code 3"),
+        ("*(volatile int*)0=1;", "killed", "SIGSEGV"),
+        ('puts("no json");', "unserialisable", "no JSON"),
+        ('for(;;)puts("xxxxxxxxxxxxxxxx");', "output_limit", "answer"),
+        ("char*p=malloc(1L<<31);if(!p)return 9;memset(p,1,1L<<31);", "exception", "exit code 9"),
+    ],
+)
+def test_a_compiled_program_that_fails_says_how(body, status, reason):
+    """The same words as for Python."""
+    code = f"#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nint main(void){{{body}}}"
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=code, language="c"), 1, SHORT)
+
+    run = runs("c", work)
+
+    assert run.status == status, run
+    assert reason in run.reason
+
+
+def test_the_compiler_is_held_as_well():
+    """A source that includes a host file learns nothing of it."""
+    code = '#include "/etc/passwd"\nint main(void){return 0;}'
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=code, language="c"), 1, LIMITS)
+
+    run = runs("c", work)
+
+    assert run.status == "syntax_error"
+    assert "root:" not in run.reason
+    assert "No such file" in run.reason
+
+
+def test_a_language_that_was_not_allowed_is_refused_with_a_reason():
+    """So is one below L3; the program is not run."""
+
+    async def main():
+        async with open_sandbox(prefer="L1", languages=("python", "c")) as low:
+            below = await low.run(Program(code=DOUBLE["c"], language="c"), 1, LIMITS)
+        async with open_sandbox(languages=("python",)) as narrow:
+            other = await narrow.run(Program(code=DOUBLE["c"], language="c"), 1, LIMITS)
+        return below, other
+
+    below, other = anyio.run(main)
+
+    assert (below.status, other.status) == ("sandbox_refused", "sandbox_refused")
+    assert "L3 or above" in below.reason
+    assert below.isolation["level"] == "L1"
+    assert "c " in other.reason

@@ -1,0 +1,291 @@
+"""Searches through the engine: every strategy, its control, its budget, and what it costs."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from scillm.errors import PluginNotFoundError, UsageError
+from scillm.records import Job, Trial
+from scillm.runs import recorded
+from scillm.runs.store import RunStore
+from scillm_codeworld.engine.jobs import CodeWorldEngine
+from scillm_codeworld.engine.making import Made
+from scillm_codeworld.records import Variant
+
+RIGHT = "def solve(x): return x * x"
+PROGRAMS = {
+    "right": RIGHT,
+    "the same": RIGHT,
+    "double": "def solve(x): return x + x",
+    "cube": "def solve(x): return x ** 3",
+    "crash": "def solve(x): return x / 0",
+    "ten": "def solve(x): return 10",
+    "abs": "def solve(x): return abs(x)",
+    "syntax": "def solve(x)",
+}
+CASES = [2, 0, 1, 3, -4, 5, 6, 7]
+DISTINCT = len(set(PROGRAMS.values()))
+STRATEGIES = ("baseline", "uniform", "ucb", "thompson", "halving", "mcts", "race", "sweep")
+
+
+def job_of(strategy="sweep", *, programs=PROGRAMS, seed=1, **options):
+    """Squaring, with one right program twice and six others."""
+    context = {
+        "code_variants": programs,
+        "inputs": CASES,
+        "expected": [x * x for x in CASES],
+    }
+    return Job(
+        engine="codeworld",
+        items=[{"id": "square", "task": "Square the number.", "context": context}],
+        options={"repeats": 0, "strategy": strategy, "width": 2, "workers": 2, **options},
+        seed=seed,
+    )
+
+
+def run(job, **engine):
+    """The result of the only item."""
+    (result,) = anyio.run(CodeWorldEngine(**engine).run, job).results
+    return result
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_finds_the_right_program(strategy):
+    """With a budget that allows it, the best is right in every case, confirmed by running them."""
+    result = run(job_of(strategy, budget={"rollouts": 64}))
+
+    assert result["status"] == "solved", result["search"]
+    assert result["best"] in {"right", "the same"}
+    assert result["search"]["best"] in {"right", "the same"}
+
+
+def test_programs_with_the_same_code_cost_one_execution(tmp_path):
+    """The twin has the same outcome and no answer of its own in the record."""
+    store = RunStore(tmp_path)
+    manifest = anyio.run(recorded.keep_job, CodeWorldEngine(), job_of(), store)
+    (result,) = manifest.results
+
+    rows = {row["id"]: row for row in result["variants"]}
+    assert rows["right"]["executions"] == rows["the same"]["executions"]
+    assert (rows["right"]["rank"], rows["the same"]["rank"]) == (1, 1)
+    assert len(result["search"]["trials"]) == DISTINCT
+    answers = (store.folder(manifest.run_id) / "measured.jsonl").read_text().count('"wall_s"')
+    # crash and syntax end at their first case
+    assert answers == (DISTINCT - 2) * len(CASES) + 2
+
+
+def test_a_race_costs_a_fraction_and_is_shown_beside_its_control():
+    """Fewer executions than running everything; the control had as many, and what it found."""
+    search = run(job_of("race"))["search"]
+
+    assert search["spent"]["executions"] < search["exhaustive_executions"] / 2
+    control = search["baseline"]
+    assert control["executions"] <= search["spent"]["executions"]
+    assert control["trials"] >= 1
+    assert control["curve"][-1] == [control["executions"], control["best_score"]]
+
+
+def test_what_the_search_left_out_is_not_called_wrong():
+    """A program that was never tried has no score, no rank, and says so."""
+    result = run(job_of("ucb", budget={"rollouts": 3}, width=1))
+
+    left = [row for row in result["variants"] if row["status"] == "not_run"]
+    assert left
+    assert all((row["rank"], row["scores"]["correctness"]) == (None, None) for row in left)
+    assert all("did not try it" in row["reason"] for row in left)
+
+
+@pytest.mark.parametrize(
+    ("budget", "stopped"),
+    [({"executions": 5}, "executions"), ({"rollouts": 2}, {"rollouts", "finished"}),
+     ({"seconds": 1e-9}, "seconds")],
+)  # fmt: skip
+def test_the_bound_that_ended_the_search_is_named(budget, stopped):
+    """Executions, rollouts or seconds: the result says which was used up."""
+    search = run(job_of("ucb", budget=budget, width=1))["search"]
+
+    assert search["stopped"] in ({stopped} if isinstance(stopped, str) else stopped)
+
+
+def test_every_trial_is_kept_with_the_counts_it_was_asked_with():
+    """n counts told trials, pending those in flight; w is the sum of their scores."""
+    trials = run(job_of("ucb", budget={"rollouts": 20}))["search"]["trials"]
+
+    assert [trial["number"] for trial in trials] == list(range(len(trials)))
+    for place, trial in enumerate(trials):
+        counts = trial["counts"]
+        window = place - place % 2
+        assert counts["n"] == window
+        assert counts["pending"] == place - window
+        before = [row for row in trials[:window] if row["arm"] == trial["arm"]]
+        assert counts["arm"]["n"] == len(before)
+        assert counts["arm"]["w"] == sum(row["score"] or 0.0 for row in before)
+
+
+@pytest.mark.parametrize("strategy", ["ucb", "mcts", "race", "thompson"])
+def test_the_outcome_does_not_depend_on_the_number_of_workers(strategy):
+    """Same seed and width, 1 or 8 workers: the same trials, the same findings."""
+    results = [
+        anyio.run(CodeWorldEngine().run, job_of(strategy, width=3, workers=workers))
+        for workers in (1, 8)
+    ]
+
+    assert results[0].findings == results[1].findings
+    assert results[0].results[0]["search"] == results[1].results[0]["search"]
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_ones():
+    """Before anything is run."""
+    with pytest.raises(PluginNotFoundError, match=r"'mtcs'.*mcts"):
+        run(job_of("mtcs"))
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"speed": 3}, "has no parameter 'speed'"),
+        ({"pull": "whole"}, "pull must be one of"),
+        ({"cases": 0}, "cases"),
+    ],
+)
+def test_a_parameter_the_strategy_does_not_have_is_refused(params, said):
+    """By name, with those it has."""
+    with pytest.raises(UsageError, match=said):
+        run(job_of("ucb", params=params))
+
+
+class Growing:
+    """Asks for two new programs, the second made from the first."""
+
+    def __init__(self, arms, *, seed):
+        self.told = []
+
+    def ask(self):
+        number = len(self.told)
+        if number == 2:
+            return None
+        parent = self.told[-1].arm if self.told else None
+        return Trial(number=number, arm=f"new-{number}", new=True, parent=parent, kind="generate")
+
+    def tell(self, trial, outcome, /):
+        self.told.append(outcome)
+
+    def report(self):
+        best = max(self.told, key=lambda outcome: outcome.score or 0.0)
+        return {"best": best.arm, "best_score": best.score}
+
+
+def test_a_strategy_that_wants_new_programs_needs_somebody_who_makes_them():
+    """Without a generator that is an error in words, not an empty search."""
+    with pytest.raises(UsageError, match="asks for a new program"):
+        run(job_of("growing"), find=lambda name: Growing)
+
+
+def test_made_programs_are_run_ranked_and_verified_without_the_generator(tmp_path):
+    """What a generator made stands in the record with what it was made from."""
+    asked = []
+
+    async def make(item, trial, known):
+        asked.append((trial.parent, {arm: len(cases) for arm, cases in known.items()}))
+        codes = ["def solve(x): return x * 2", "def solve(x): return x * x  # better"]
+        variant = Variant(id=f"made-{trial.number}", code=codes[trial.number], origin={"by": "me"})
+        return Made(variant=variant, cost={"tokens": 7.0}, detail={"prompt": "square, please"})
+
+    engine = CodeWorldEngine(find=lambda name: Growing, make=make)
+    job = job_of("growing", programs={"ten": PROGRAMS["ten"]}, width=1)
+    store = RunStore(tmp_path)
+    manifest = anyio.run(recorded.keep_job, engine, job, store)
+    (result,) = manifest.results
+
+    found = anyio.run(recorded.verify, engine, manifest, store.folder(manifest.run_id))
+
+    assert (result["status"], result["best"]) == ("solved", "made-1")
+    assert [row["id"] for row in result["variants"] if row["origin"] == {"by": "me"}] == [
+        "made-1",
+        "made-0",
+    ]
+    assert result["search"]["spent"]["tokens"] == 14.0
+    first, second = result["search"]["trials"]
+    assert (first["parent"], second["parent"]) == (None, first["made"])
+    assert asked[1] == (first["made"], {"ten": 0, first["made"]: len(CASES)})
+    assert (found.problems, len(asked)) == ([], 2)
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"square, please" in kept
+
+
+def test_results_stream_as_items_are_done():
+    """Who listens gets each result before the whole job is over, and may leave early."""
+    job = job_of()
+    items = [{**job.items[0], "id": f"item-{n}"} for n in range(3)] + [{"task": "bad"}]
+    job = Job(engine="codeworld", items=items, options=job.options)
+
+    async def main():
+        found = []
+        async with CodeWorldEngine().results(job) as results:
+            found += [(result["item_id"], result["status"]) async for result in results]
+        async with CodeWorldEngine().results(job) as results:
+            async for result in results:
+                found.append(("first of the second", result["item_id"]))
+                break
+        return found
+
+    found = anyio.run(main)
+
+    assert sorted(found[:4]) == [
+        ("item-0", "solved"),
+        ("item-1", "solved"),
+        ("item-2", "solved"),
+        ("item-4", "invalid"),
+    ]
+    assert len(found) == 5
+
+
+def test_what_is_wrong_with_a_streamed_job_is_raised_bare():
+    """Not wrapped in a group of one."""
+
+    async def main():
+        async with CodeWorldEngine().results(job_of("mtcs")) as results:
+            async for _ in results:
+                pass
+
+    with pytest.raises(PluginNotFoundError):
+        anyio.run(main)
+
+
+def test_all_cases_are_run_when_failures_do_not_end_it():
+    """`fail_fast=False`: a crash in the first case leaves the other answers to be seen."""
+    programs = {"odd": "def solve(x): return x * x if x != 2 else 1 / 0"}
+
+    (row,) = run(job_of(programs=programs, fail_fast=False))["variants"]
+
+    assert [case["status"] for case in row["executions"]] == ["exception"] + ["ok"] * 7
+    assert row["status"] == "exception"
+    assert row["executions"][0]["input"] == 2
+
+
+BAD = [
+    ("ten megabytes", {"code_variants": {"a": "#" * 10_000_000}, "input": 1}, "10000000 bytes"),
+    ("no text", {"code_variants": {"a": "\ud800"}, "input": 1}, "half of a surrogate"),
+    ("language", {"code_variants": {"a": {"code": "x", "language": "cobol"}}, "input": 1},
+     "'cobol', but allowed are python"),
+    ("scorer", {"code_variants": PROGRAMS, "input": 1, "scoring": {"code": "x", "lang": "lua"}},
+     "scoring.lang must be py"),
+    ("report", {"code_variants": PROGRAMS, "inputs": [1], "expected": [1], "report_inputs": [2]},
+     "report_expected"),
+    ("comparison", {"code_variants": PROGRAMS, "input": 1, "comparison": "roughly"}, "exact, set"),
+]  # fmt: skip
+
+
+def test_each_bad_item_says_what_is_wrong_and_the_good_one_is_solved():
+    """Ten megabytes of code, no Unicode, an unknown language: their own fault alone."""
+    job = job_of()
+    bad = [{"id": name, "task": "t", "context": context} for name, context, _ in BAD]
+    job = Job(engine="codeworld", items=[*bad, job.items[0], job.items[0]], options=job.options)
+
+    results = anyio.run(CodeWorldEngine().run, job).results
+
+    for result, (name, _, said) in zip(results, BAD, strict=False):
+        assert (result["item_id"], result["status"]) == (name, "invalid")
+        assert said in result["reason"]
+    assert results[-2]["status"] == "solved"
+    assert "'square' is already that of item" in results[-1]["reason"]
