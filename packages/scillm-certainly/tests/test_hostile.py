@@ -120,7 +120,8 @@ def test_an_endless_program_ends_at_its_deadline(lean: Resident) -> None:
 def test_the_spare_stands_in(pool: Pool) -> None:
     """With a spare that is warm, the next check after a kill does not wait for a start."""
     assert sound(pool, "before the spare")
-    time.sleep(20)
+    assert pool._spare is not None
+    portal.call(pool._spare.ready)
     ask(pool, ENDLESS + "\n-- spare", time_s=1.0)
     started = time.monotonic()
     assert sound(pool, "by the spare")

@@ -31,6 +31,8 @@ ANSWER = {
             "statement": "\n⊢ 1 = 1",
             "typeHash": "5",
             "axioms": ["propext"],
+            "uses": ["s", "s"],
+            "gap": "",
         }
     ],
     "replay": {"errors": ["t", "t"], "skipped": []},
@@ -76,6 +78,7 @@ def test_an_answer_is_read_whole() -> None:
     assert facts.diagnostics[0].text == "boom"
     assert facts.diagnostics[0].start == Position(line=2, column=4)
     assert facts.declarations[0].statement == "1 = 1"
+    assert facts.declarations[0].uses == ("s",)
     assert facts.replay_errors == ("t",)
     assert facts.judged is not None
     assert not facts.judged.targets[0].same

@@ -93,6 +93,21 @@ def test_what_does_not_compile_is_a_syntax_error_with_the_compilers_words(langua
     assert "nonsense" in run.reason
 
 
+@pytest.mark.parametrize(
+    ("end", "status"), [("return 0;", "unserialisable"), ("return 3;", "exception")]
+)
+def test_what_is_written_in_place_of_an_answer_is_shown(end, status):
+    """A program that prints text, or fails after it printed some, has that text as its stdout."""
+    code = '#include <stdio.h>\nint main(void){puts("not so far");' + end + "}"
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=code, language="c"), 1, LIMITS)
+
+    run = runs("c", work)
+
+    assert (run.status, run.output, run.stdout) == (status, None, "not so far\n")
+
+
 @pytest.mark.parametrize("name", ESCAPES)
 def test_a_compiled_program_is_held_too(name):
     """No call of libc gets further than Python does."""

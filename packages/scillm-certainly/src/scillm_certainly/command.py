@@ -17,6 +17,8 @@ from scillm.plugins.settings import load
 from scillm_certainly.backends.install import install as install_runtime
 from scillm_certainly.backends.install import is_installed
 from scillm_certainly.backends.node import find_node
+from scillm_certainly.command_proofs import map_command, prove, recheck, write_certificates
+from scillm_certainly.command_serve import serve
 from scillm_certainly.diagnosis import examine
 from scillm_certainly.engine import CertainlyEngine, summary_of
 from scillm_certainly.items import policy_of
@@ -79,6 +81,12 @@ def install(*, home: Path | None, package: Path | None) -> None:
 @click.option("--axioms", metavar="A,B", help="Permitted axioms instead of Lean's three.")
 @click.option("--heartbeats", type=int, metavar="N", help="Lean's bound on work per declaration.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Longest time of one check.")
+@click.option(
+    "--certificates",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a certificate there for every file that is proved.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def check(
     *,
@@ -88,6 +96,7 @@ def check(
     axioms: str | None,
     heartbeats: int | None,
     timeout: float | None,
+    certificates: Path | None,
     as_json: bool,
 ) -> None:
     """Check the Lean code in FILE… (- for standard input) and say what it proves.
@@ -101,7 +110,7 @@ def check(
             if axioms is None
             else [part.strip() for part in axioms.split(",") if part.strip()],
             "heartbeats": heartbeats,
-            "max_seconds": timeout,
+            "check_seconds": timeout,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
         policy = policy_of({**defaults_of(values), **chosen})
@@ -117,6 +126,8 @@ def check(
     except ScillmError as error:
         raise click.ClickException(error.message) from error
     _show_json(verdicts) if as_json else _show(verdicts)
+    if certificates is not None:
+        write_certificates(verdicts, certificates)
     if not all(verdict.proved for verdict in verdicts):
         raise click.exceptions.Exit(1)
 
@@ -175,6 +186,10 @@ def _show(verdicts: Sequence[ProofVerdict]) -> None:
 def _show_json(verdicts: Sequence[ProofVerdict]) -> None:
     results = [result_of(verdict) for verdict in verdicts]
     output.document({"summary": summary_of(verdicts), "results": results})
+
+
+for more in (map_command, prove, recheck, serve):
+    command.add_command(more)
 
 
 @command.command()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, TypeAlias
 
+import anyio
+from attrs import evolve
 from scillm.events import Event, ItemFinished
 from scillm.fanout import each
 from scillm.records import Finding, JobResult
 from scillm.runs.canonical import digest
 
+from scillm_certainly.certificate import certificate_of
 from scillm_certainly.errors import QueueFullError
 from scillm_certainly.items import BadItem, parse_items
+from scillm_certainly.portfolio.prover import Prover
 from scillm_certainly.records import (
     ENGINE,
     INCONCLUSIVE,
@@ -19,7 +25,9 @@ from scillm_certainly.records import (
     REFUTED,
     UNAVAILABLE,
     CheckRequest,
+    Policy,
     ProofVerdict,
+    Requirement,
 )
 from scillm_certainly.results import result_of
 
@@ -27,9 +35,14 @@ if TYPE_CHECKING:
     from scillm.records import Job, Json
 
     from scillm_certainly.pool.pool import Checker
+    from scillm_certainly.portfolio.model import Model
 
 WIDTH = 8
 """Items under way at once; the pool decides how many of them Lean works on."""
+MARGIN = 0.05
+MAX_MARGIN_S = 1.0
+"""Kept back from a job's time, so that what was found is told before the caller gives up."""
+Asked: TypeAlias = "CheckRequest | Requirement | BadItem"
 
 
 def silent(_event: Event) -> None:
@@ -37,18 +50,31 @@ def silent(_event: Event) -> None:
 
 
 class CertainlyEngine:
-    """Checks the items of a job with a `Checker`. An item that is none fails alone."""
+    """Checks the items of a job with a `Checker`. An item that is none fails alone.
+
+    `model` may be asked where tactics do not prove a requirement. `time_s` bounds a job that sets
+    no `max_seconds` of its own: items that are not done by then are inconclusive.
+    """
 
     def __init__(
-        self, checker: Checker, *, emit: Callable[[Event], None] = silent, width: int = WIDTH
+        self,
+        checker: Checker,
+        *,
+        emit: Callable[[Event], None] = silent,
+        width: int = WIDTH,
+        model: Model | None = None,
+        time_s: float | None = None,
     ) -> None:
         self._checker = checker
+        self._prover = Prover(checker, model=model)
         self._emit = emit
         self._width = width
+        self._time_s = time_s
 
     async def run(self, job: Job, /) -> JobResult:
         """Every item's verdict; `options` are the policy's names for items without their own."""
-        verdicts = await self.check_all(parse_items(job.items, job.options))
+        time_s = job.options.get("max_seconds") or self._time_s
+        verdicts = await self.check_all(parse_items(job.items, job.options), time_s=time_s)
         return JobResult(
             summary=summary_of(verdicts),
             results=[result_of(verdict) for verdict in verdicts],
@@ -58,15 +84,23 @@ class CertainlyEngine:
 
     async def check_all(
         self,
-        requests: Sequence[CheckRequest | BadItem],
+        requests: Sequence[Asked],
         on_verdict: Callable[[ProofVerdict], None] = lambda _verdict: None,
+        *,
+        time_s: float | None = None,
     ) -> list[ProofVerdict]:
-        """Verdicts in the order of `requests`; `on_verdict` hears each when it is there."""
-        done = 0
+        """Verdicts in the order of `requests`; `on_verdict` hears each when it is there.
 
-        async def one(request: CheckRequest | BadItem) -> ProofVerdict:
+        `time_s` bounds them together.
+        """
+        done = 0
+        until = None
+        if time_s is not None:
+            until = time.monotonic() + time_s - min(MAX_MARGIN_S, MARGIN * time_s)
+
+        async def one(request: Asked) -> ProofVerdict:
             nonlocal done
-            verdict = await self._one(request)
+            verdict = await self._in_time(request, until)
             done += 1
             on_verdict(verdict)
             self._emit(
@@ -76,17 +110,55 @@ class CertainlyEngine:
 
         return await each(one, requests, limit=self._width)
 
-    async def _one(self, request: CheckRequest | BadItem) -> ProofVerdict:
+    async def _in_time(self, request: Asked, until: float | None) -> ProofVerdict:
+        if until is None or isinstance(request, BadItem):
+            return await self._one(request)
+        left_s = until - time.monotonic()
+        late = ProofVerdict(
+            id=request.id,
+            status=INCONCLUSIVE,
+            reason="the job's max_seconds were over before this item was done",
+            limit="timeout",
+        )
+        if left_s <= 0:
+            return late
+        policy: Policy = evolve(request.policy, time_s=min(left_s, request.policy.time_s))
+        with anyio.move_on_after(left_s):
+            return await self._one(evolve(request, policy=policy))
+        return late
+
+    async def _one(self, request: Asked) -> ProofVerdict:
         if isinstance(request, BadItem):
             return ProofVerdict(
                 id=request.id, status=INCONCLUSIVE, reason=request.reason, limit=request.limit
             )
         try:
-            return await self._checker.check(request)
+            if isinstance(request, Requirement):
+                verdict = await self._prover.prove(request)
+                return certified(request_behind(request, verdict), verdict)
+            return certified(request, await self._checker.check(request))
         except QueueFullError as error:
             return ProofVerdict(
                 id=request.id, status=UNAVAILABLE, reason=error.message, limit="busy"
             )
+
+
+def certified(request: CheckRequest, verdict: ProofVerdict) -> ProofVerdict:
+    """The verdict, with its certificate if it is proved."""
+    if not verdict.proved:
+        return verdict
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return evolve(verdict, certificate=certificate_of(request, verdict, now=now))
+
+
+def request_behind(requirement: Requirement, verdict: ProofVerdict) -> CheckRequest:
+    """What was checked in the name of a requirement."""
+    return CheckRequest(
+        id=requirement.id,
+        code=verdict.formal["code"],
+        reference=verdict.formal["reference"],
+        policy=requirement.policy,
+    )
 
 
 def summary_of(verdicts: Sequence[ProofVerdict]) -> dict[str, Json]:

@@ -12,6 +12,6 @@ class LeanMissingError(ProverError):
 class QueueFullError(ProverError):
     """Too many checks are waiting. `.retry_after` is a fair number of seconds to wait."""
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after

@@ -1,13 +1,15 @@
 """Items as callers write them, checked and turned into requests. Pure.
 
 An item is {"code": …} with optional `id`, `reference`, `axioms`, `heartbeats`, `max_seconds`;
-`lean`, `proof` and `text` are other names for `code`. A requirement in words (`requirement_text`
-or `requirement`) is answered as what it is: nothing Lean can check yet.
+`lean`, `proof` and `text` are other names for `code`. An item is otherwise a requirement:
+`requirement_text` (or `requirement`), with optional `context` and `strategies`. Of the context,
+`imports` and `lean` become part of the file; the rest is told to a model, if one is asked.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,23 +17,34 @@ from attrs import frozen
 from scillm.errors import UsageError
 
 from scillm_certainly.intake import checked_policy
-from scillm_certainly.records import STANDARD_AXIOMS, CheckRequest, Policy
+from scillm_certainly.portfolio.tactics import known_strategies
+from scillm_certainly.records import STANDARD_AXIOMS, CheckRequest, Policy, Requirement
 
 if TYPE_CHECKING:
     from scillm.records import Json
 
 CODE_NAMES = ("code", "lean", "proof", "text")
 WORDS = ("requirement_text", "requirement")
-POLICY_NAMES = ("axioms", "heartbeats", "max_seconds")
-OPTION_NAMES = (*POLICY_NAMES, "flags", "session_id", "track_id", "backend", "messages")
-FLAGS = frozenset({"--deterministic", "--no-llm", "--auto-prune-strategies"})
-"""Flags that older clients send. They ask for what is always done; none becomes a command line."""
+POLICY_NAMES = ("axioms", "heartbeats", "check_seconds")
+OPTION_NAMES = (
+    *POLICY_NAMES, "max_seconds", "flags", "session_id", "track_id", "backend", "messages",
+)  # fmt: skip
+NO_MODEL = frozenset({"--deterministic", "--no-llm"})
+FLAGS = NO_MODEL | {"--auto-prune-strategies"}
+"""Flags that older clients send. Two of them keep a model out; none becomes a command line."""
+MODULE = re.compile(r"[A-Za-z_][\w']*(\.[A-Za-z_][\w']*)*")
 KNOWN = frozenset(
-    {*CODE_NAMES, *WORDS, *POLICY_NAMES, "id", "reference", "context", "metadata", "strategies"}
-)
-GUIDANCE = (
-    "needs formalisation: a requirement in words is nothing Lean can check. Give its Lean "
-    "statement as code, or a statement as reference and its proof as code."
+    {
+        *CODE_NAMES,
+        *WORDS,
+        *POLICY_NAMES,
+        "max_seconds",
+        "id",
+        "reference",
+        "context",
+        "metadata",
+        "strategies",
+    }
 )
 
 
@@ -46,9 +59,9 @@ class BadItem:
 
 def parse_items(
     items: Sequence[Mapping[str, Json]], options: Mapping[str, Json] | None = None
-) -> list[CheckRequest | BadItem]:
+) -> list[CheckRequest | Requirement | BadItem]:
     """One request per item, in order; a second item with the same id is a bad one."""
-    found: list[CheckRequest | BadItem] = []
+    found: list[CheckRequest | Requirement | BadItem] = []
     seen: set[str] = set()
     for number, item in enumerate(items, 1):
         parsed = parse_item(item, number=number, options=options or {})
@@ -59,7 +72,9 @@ def parse_items(
     return found
 
 
-def parse_item(item: Json, *, number: int, options: Mapping[str, Json]) -> CheckRequest | BadItem:
+def parse_item(
+    item: Json, *, number: int, options: Mapping[str, Json]
+) -> CheckRequest | Requirement | BadItem:
     """The request of one item, or why there is none."""
     name = f"item-{number}"
     if not isinstance(item, Mapping):
@@ -72,19 +87,54 @@ def parse_item(item: Json, *, number: int, options: Mapping[str, Json]) -> Check
     given = [key for key in CODE_NAMES if item.get(key) is not None]
     if len(given) > 1:
         return BadItem(id=name, reason=f"{given[0]} and {given[1]} are both given; give one")
-    if not given:
-        if any(item.get(key) for key in WORDS):
-            return BadItem(id=name, reason=GUIDANCE, limit="needs_formalisation")
-        return BadItem(id=name, reason="the item has no code")
+    try:
+        policy = policy_of({**options, **_own(item)})
+        if not given:
+            return _requirement(item, name, policy, options)
+    except UsageError as error:
+        return BadItem(id=name, reason=error.message)
     code, reference = item[given[0]], item.get("reference")
     if not isinstance(code, str) or not (reference is None or isinstance(reference, str)):
         return BadItem(id=name, reason="code and reference must be text")
-    own = {key: item[key] for key in POLICY_NAMES if item.get(key) is not None}
-    try:
-        policy = policy_of({**options, **own})
-    except UsageError as error:
-        return BadItem(id=name, reason=error.message)
     return CheckRequest(id=name, code=code, reference=reference, policy=policy)
+
+
+def _own(item: Mapping[str, Json]) -> dict[str, Json]:
+    """An item's own policy. Its `max_seconds` is the time of its check, not of a job."""
+    own = {key: item[key] for key in POLICY_NAMES if item.get(key) is not None}
+    if item.get("max_seconds") is not None:
+        own["check_seconds"] = item["max_seconds"]
+    return own
+
+
+def _requirement(
+    item: Mapping[str, Json], name: str, policy: Policy, options: Mapping[str, Json]
+) -> Requirement:
+    text = next((item[key] for key in WORDS if item.get(key) is not None), None)
+    if text is None:
+        raise UsageError("the item has no code")
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError("a requirement must be text, and not empty")
+    context = {} if item.get("context") is None else item["context"]
+    if not isinstance(context, Mapping):
+        raise UsageError("context must be a mapping, such as {'lean': 'def …', 'imports': ['Std']}")
+    imports, preamble = context.get("imports", ()), context.get("lean", "")
+    if not isinstance(imports, (list, tuple)) or not all(
+        isinstance(row, str) and MODULE.fullmatch(row) for row in imports
+    ):
+        raise UsageError("context.imports must be a list of module names")
+    if not isinstance(preamble, str):
+        raise UsageError("context.lean must be text")
+    return Requirement(
+        id=name,
+        text=text,
+        imports=tuple(imports),
+        preamble=preamble,
+        notes={key: value for key, value in context.items() if key not in ("imports", "lean")},
+        strategies=known_strategies(item.get("strategies")),
+        model=NO_MODEL.isdisjoint(options.get("flags") or ()),
+        policy=policy,
+    )
 
 
 def policy_of(options: Mapping[str, Json]) -> Policy:
@@ -99,14 +149,16 @@ def policy_of(options: Mapping[str, Json]) -> Policy:
     heartbeats = options.get("heartbeats", Policy().heartbeats)
     if isinstance(heartbeats, bool) or not isinstance(heartbeats, int):
         raise UsageError(f"heartbeats must be a whole number, but is {heartbeats!r}.")
-    seconds = options.get("max_seconds", Policy().time_s)
+    seconds = options.get("check_seconds", Policy().time_s)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise UsageError(f"max_seconds must be a number, but is {seconds!r}.")
+        raise UsageError(f"The seconds of a check must be a number, but are {seconds!r}.")
     return checked_policy(Policy(axioms=tuple(axioms), heartbeats=heartbeats, time_s=seconds))
 
 
 def check_flags(flags: Json) -> None:
     """`UsageError` unless every flag is one that older clients send."""
+    if flags is not None and not isinstance(flags, (list, tuple)):
+        raise UsageError(f"flags must be a list, but is {flags!r}.")
     for flag in flags or ():
         if flag not in FLAGS:
             raise UsageError(f"Unknown flag {flag!r}; known are {', '.join(sorted(FLAGS))}.")

@@ -72,6 +72,7 @@ def decide(request: CheckRequest, facts: Facts, lean: Lean) -> ProofVerdict:
         caveats=() if facts.fault else grade.caveats_of(facts, lean),
         lean=lean,
         us=facts.us,
+        declarations=facts.declarations,
     )
     if finding is not None:
         return evolve(

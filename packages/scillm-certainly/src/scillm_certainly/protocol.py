@@ -98,6 +98,8 @@ def _facts(document: Mapping[str, Json]) -> Facts:
                 statement=_statement(row["statement"]),
                 type_hash=row["typeHash"],
                 axioms=tuple(row["axioms"]),
+                uses=distinct(row["uses"]),
+                gap=row["gap"],
             )
             for row in document["decls"]
         ],

@@ -18,6 +18,7 @@ from scillm.runs.replay import run_job
 from scillm_certainly.engine import CertainlyEngine
 from scillm_certainly.items import OPTION_NAMES, storable
 from scillm_certainly.pool.resident import Resident
+from scillm_certainly.portfolio.configured import model_of
 from scillm_certainly.records import ALIAS, ENGINE
 from scillm_certainly.settings import SETTINGS, defaults_of
 
@@ -49,7 +50,9 @@ class Certainly:
                 base, host.transport, token=endpoint.api_key, name="the Certainly bridge"
             )
         else:
-            self._engine = CertainlyEngine(Resident(self._settings), emit=host.emit)
+            self._engine = CertainlyEngine(
+                Resident(self._settings), emit=host.emit, model=model_of(self._settings)
+            )
         self._base = base
 
     async def run(self, job: Job, /) -> JobResult:
@@ -107,6 +110,9 @@ def told_of(manifest: Manifest) -> dict[str, Json]:
         "run_manifest": {
             **manifest.head(),
             "item_ids": [result.get("item_id") for result in results],
+            "certificates": [
+                result["certificate"] for result in results if result.get("certificate")
+            ],
         },
     }
 

@@ -63,6 +63,27 @@ class CheckRequest:
     reference: str | None = None
     policy: Policy = field(factory=Policy)
     id: str = ""
+    fresh: bool = False
+    """Ask Lean also when the answer is known already."""
+
+
+@frozen(kw_only=True)
+class Requirement:
+    """Something to prove: a Lean statement without a proof, or words.
+
+    `imports` and `preamble` (Lean code) come before the statement; `notes` is what else is known,
+    which only a model is told. `strategies` are names from the portfolio, none meaning all.
+    """
+
+    text: str
+    imports: Sequence[str] = ()
+    preamble: str = ""
+    notes: Mapping[str, Json] = field(factory=dict)
+    strategies: Sequence[str] = ()
+    model: bool = True
+    """Whether a model may be asked, if one is configured."""
+    policy: Policy = field(factory=Policy)
+    id: str = ""
 
 
 @frozen(kw_only=True)
@@ -107,6 +128,10 @@ class Declaration:
     statement: str = ""
     type_hash: str = ""
     axioms: Sequence[str] = ()
+    uses: Sequence[str] = ()
+    """The file's own declarations that it is made of."""
+    gap: str = ""
+    """What is missing in its own text: sorry, error (Lean put a sorry there), or nothing."""
 
 
 @frozen(kw_only=True)
@@ -138,6 +163,8 @@ class Lean:
     confinement: Mapping[str, Json] = field(factory=dict)
     package: str = ""
     """Integrity of the package the embedded Lean came from; empty for another Lean."""
+    driver: str = ""
+    """SHA-256 of the checker that ran in it; empty for a REPL."""
 
 
 @frozen(kw_only=True)
@@ -176,6 +203,9 @@ class ProofVerdict:
     `limit` names why something is inconclusive or unavailable; `culprits` are the declarations an
     unsound, incomplete or mismatched verdict is about; `theorems` are the statements accepted.
     `caveats` are facts that lower what the verdict is worth; `grade` is full or old_kernel.
+    `declarations` are all that the kernel accepted twice. `formal` is how a requirement became
+    Lean: its statement, the code, who wrote them, what was tried. `certificate` is set for what is
+    proved.
     """
 
     id: str
@@ -194,6 +224,9 @@ class ProofVerdict:
     caveats: Sequence[str] = ()
     lean: Lean | None = None
     us: Mapping[str, int] = field(factory=dict)
+    declarations: Sequence[Declaration] = ()
+    formal: Mapping[str, Json] = field(factory=dict)
+    certificate: Mapping[str, Json] = field(factory=dict)
     wall_s: float = 0.0
     cached: bool = False
 

@@ -82,6 +82,24 @@ SETTINGS: tuple[Setting, ...] = (
         doc="Base URL of a Certainly bridge; not set: the work is done in this process.",
     ),
     Setting(
+        name="certainly_token",
+        env=("SCILLM_CERTAINLY_TOKEN", "CERTAINLY_BRIDGE_TOKEN", "LEAN_SERVER_API_KEY"),
+        secret=True,
+        doc="The token that callers of `scillm certainly serve` must bring.",
+    ),
+    Setting(
+        name="certainly_model",
+        env=("SCILLM_CERTAINLY_MODEL", "CERTAINLY_MODEL"),
+        doc="A chat model that may formalise and prove requirements; not set: none is asked.",
+    ),
+    Setting(
+        name="certainly_attempts",
+        env=("SCILLM_CERTAINLY_ATTEMPTS",),
+        kind="int",
+        default=6,
+        doc="Answers a model may give for one statement, and again for one proof.",
+    ),
+    Setting(
         name="certainly_attach_both",
         env=("SCILLM_CERTAINLY_ATTACH_BOTH", "LITELLM_CERTAINLY_ATTACH_BOTH"),
         kind="bool",
@@ -93,4 +111,4 @@ SETTINGS: tuple[Setting, ...] = (
 
 def defaults_of(settings: Mapping[str, Json]) -> dict[str, Json]:
     """The job options that settings stand in for."""
-    return {"max_seconds": settings["certainly_timeout_s"]}
+    return {"check_seconds": settings["certainly_timeout_s"]}

@@ -40,7 +40,7 @@ class LeanVerifier:
         for number, claim in enumerate(claims, 1):
             statement = claim.statement
             item = {"code": statement} if isinstance(statement, str) else statement
-            options = {"max_seconds": limits.time_s}
+            options = {"check_seconds": limits.time_s}
             parsed = parse_item(item, number=number, options=options)
             requests.append(evolve(parsed, id=str(number)))
         found = await engine.check_all(requests)

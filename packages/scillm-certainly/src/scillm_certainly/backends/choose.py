@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -64,6 +65,7 @@ def native(settings: Mapping[str, Json]) -> Backend:
         command=command,
         environment={**kept, "LEAN_NUM_THREADS": "2"},
         memory_mb=int(settings.get("certainly_memory_mb") or 0),
+        driver=driver_hash(),
     )
 
 
@@ -101,7 +103,13 @@ def wasm(settings: Mapping[str, Json]) -> Backend:
             "CERTAINLY_DRIVER": str(SOURCE),
         },
         package=INTEGRITY,
+        driver=driver_hash(),
     )
+
+
+def driver_hash() -> str:
+    """SHA-256 of the checker that is given to Lean."""
+    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()
 
 
 FINDERS: Mapping[str, Callable[[Mapping[str, Json]], Backend]] = {

@@ -14,7 +14,8 @@ class Backend:
     """One way to start Lean: command, environment, and the language its lines speak.
 
     `dialect` is driver (our checker) or repl (leanprover-community's). `package` is the integrity
-    of the package the embedded Lean came from. `memory_mb` bounds the address space, 0: no bound.
+    of the package the embedded Lean came from, `driver` the SHA-256 of our checker. `memory_mb`
+    bounds the address space, 0: no bound.
     """
 
     name: str
@@ -22,4 +23,5 @@ class Backend:
     environment: Mapping[str, str] = field(factory=dict)
     dialect: str = DRIVER
     package: str = ""
+    driver: str = ""
     memory_mb: int = 0

@@ -30,7 +30,7 @@ class Worker:
         """Start the process; it warms up by itself, whether it is awaited or not."""
         self.backend = backend
         self.process = Process(backend.command, backend.environment, memory_mb=backend.memory_mb)
-        self.lean = Lean(backend=backend.name, package=backend.package)
+        self.lean = Lean(backend=backend.name, package=backend.package, driver=backend.driver)
         self.is_ready = False
         self._launched: dict[str, Json] | None = None
         self.checks = 0

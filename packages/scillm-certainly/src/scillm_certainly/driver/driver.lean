@@ -1,7 +1,7 @@
 /-
 Resident checker: one JSON object per line on /dev/stdin, one answer per line on /dev/stdout.
   in : {"id", "nonce", "op": "check", "code", "reference"?, "maxHeartbeats"?}
-  out: U+0001, the nonce, a space, {"id", "messages", "sorries", "decls": [{name, kind, written, statement, typeHash, axioms}],
+  out: U+0001, the nonce, a space, {"id", "messages", "sorries", "decls": [{name, kind, written, statement, typeHash, axioms, uses, gap}],
        "replay": {errors, skipped}, "judge": null | {messages, axioms, targets: [{name, status, detail}]},
        "examples", "userCode", "meta", "nested", "axiomsComplete", "cached", "us": {import, elab, replay, judge}}
        or {"id", "fault"}
@@ -234,10 +234,38 @@ meta partial def anyIds : List Syntax → List String
   | s :: t => app (idsIn s) (anyIds t)
 end
 
-meta partial def declsJson (seen : List String) (env : Environment) (fm : FileMap) : List Name → BaseIO (List Json)
+/-! What a declaration is made of: the file's own constants, seen through those that Lean made for itself. -/
+meta def bodyOf : ConstantInfo → Option Expr
+  | .thmInfo v => some v.value
+  | .defnInfo v => some v.value
+  | .opaqueInfo v => some v.value
+  | _ => none
+meta def partsOf (ci : ConstantInfo) : List Name :=
+  match bodyOf ci with
+  | some v => app (toL v.getUsedConstants) (toL ci.type.getUsedConstants)
+  | none => toL ci.type.getUsedConstants
+meta partial def usesIn (base env : Environment) (todo seen found : List Name) : List Name :=
+  match todo with
+  | [] => found
+  | n :: t =>
+    if hasName seen n || base.contains n then usesIn base env t seen found
+    else if n.isInternal then
+      match env.find? n with
+      | some ci => usesIn base env (app (partsOf ci) t) (n :: seen) found
+      | none => usesIn base env t (n :: seen) found
+    else usesIn base env t (n :: seen) (n :: found)
+/-- A sorry that stands in the declaration itself: one that was written, or one that Lean put in after an error. -/
+meta def gapOf (ci : ConstantInfo) : String :=
+  match bodyOf ci with
+  | none => ""
+  | some v =>
+    if v.hasSyntheticSorry then "error"
+    else if hasName (toL v.getUsedConstants) `sorryAx then "sorry" else ""
+
+meta partial def declsJson (seen : List String) (base env : Environment) (fm : FileMap) : List Name → BaseIO (List Json)
   | [] => return []
   | n :: t => do
-    let rest ← declsJson seen env fm t
+    let rest ← declsJson seen base env fm t
     match env.find? n with
     | none => return rest
     | some ci =>
@@ -246,7 +274,8 @@ meta partial def declsJson (seen : List String) (env : Environment) (fm : FileMa
         | .thmInfo _ => typeText env fm ci.type
         | _ => pure ""
       return Json.mkObj [("name", jstr n.toString), ("kind", jstr (kindOf ci)), ("written", Json.bool (anyL (fun w => w == lastPart n) seen)), ("statement", jstr s), ("typeHash", jstr (toString ci.type.hash)),
-        ("axioms", Json.arr (toA (mapL (fun a => jstr a.toString) (axiomsOf env n))))] :: rest
+        ("axioms", Json.arr (toA (mapL (fun a => jstr a.toString) (axiomsOf env n)))),
+        ("uses", Json.arr (toA (mapL (fun u => jstr u.toString) (usesIn base env (partsOf ci) [n] [])))), ("gap", jstr (gapOf ci))] :: rest
 
 /-! What the file does besides stating and proving, read from its syntax, which its own code cannot take back. -/
 meta def codeKinds : List Name :=
@@ -494,7 +523,7 @@ meta def check (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Js
     | none => Json.null
   let js ← msgsJson d.state.messages.toList
   let so ← sorriesIn ictx.fileMap none (kids d.state.infoState.substituteLazy.get.trees)
-  let ds ← declsJson (anyIds d.commands) rp.env ictx.fileMap names
+  let ds ← declsJson (anyIds d.commands) base rp.env ictx.fileMap names
   return [("messages", Json.arr (toA js)), ("sorries", Json.arr (toA so)), ("decls", Json.arr (toA ds)),
     ("replay", Json.mkObj [("errors", Json.arr (toA (mapL jstr rp.err))), ("skipped", Json.arr (toA (skippedOf d.state.env rp.env names)))]),
     ("judge", verdict), ("examples", jnat (examplesSum d.commands)), ("userCode", Json.bool (anyRuns d.commands || servesLean d.state.env names)),

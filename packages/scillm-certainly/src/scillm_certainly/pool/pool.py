@@ -71,7 +71,7 @@ class Pool:
         self._memory = Memory(entries=self.size.cache_entries)
         self._waiting = 0
         self._typical_s = FIRST_GUESS_S
-        self._lean = Lean(backend=backend.name, package=backend.package)
+        self._lean = Lean(backend=backend.name, package=backend.package, driver=backend.driver)
         self._counts = {"checks": 0, "started": 0, "ended": 0, "recycled": 0}
 
     async def __aenter__(self) -> Pool:
@@ -94,7 +94,10 @@ class Pool:
         asked = evolve(request, policy=policy)
         started = time.monotonic()
         work = partial(self._in_turn, asked)
-        verdict, cached = await self._memory.through(cache_key(asked), work)
+        if request.fresh:
+            verdict, cached = await work(), False
+        else:
+            verdict, cached = await self._memory.through(cache_key(asked), work)
         return evolve(
             verdict, id=request.id, cached=cached, wall_s=round(time.monotonic() - started, 6)
         )

@@ -79,6 +79,16 @@ class Resident:
         """Counts of the pool."""
         return await there(_stats, self.key())
 
+    def numbers(self) -> Mapping[str, Json]:
+        """Counts of the pool as it is, read from any thread; nothing before the first check."""
+        pool = None if self._key is None else _pools.get(self._key)
+        return {} if pool is None else pool.stats()
+
+    async def close(self) -> None:
+        """End this pool's processes; a later check starts new ones."""
+        if self._key is not None:
+            await there(_close, self._key)
+
     def key(self) -> _Key:
         """Backend and size; a Lean that is installed later is found by the next call."""
         if self._key is None:
@@ -146,6 +156,12 @@ async def _warm_up(key: _Key) -> Lean:
 
 async def _stats(key: _Key) -> Mapping[str, Json]:
     return _pool(key).stats()
+
+
+async def _close(key: _Key) -> None:
+    pool = _pools.pop(key, None)
+    if pool is not None:
+        pool.close()
 
 
 def _pool(key: _Key) -> Pool:

@@ -113,7 +113,8 @@ def _with_heads(found: Execution | None, heads: Collection[Head]) -> Execution:
     if found is None:
         raise AssertionError("only an overflow ends the conversation without a result")
     stdout, stderr = (head.text() for head in heads)
-    return evolve(found, stdout=stdout, stderr=stderr)
+    # Programs in other languages answer on stdout: the conversation has read it.
+    return evolve(found, stdout=found.stdout + stdout, stderr=stderr)
 
 
 async def _drain(child: Peer, pipe: int, head: Head, talking: anyio.CancelScope) -> None:

@@ -161,18 +161,22 @@ async def _hand_over(child: Peer, line: bytes) -> None:
 
 
 async def _judged(talk: Talk, code: int | None, answer: bytes) -> Execution:
+    """The answer; where it is none, what was written instead of it is the `stdout`."""
+    wrote = answer.decode(errors="replace")
     if code is None:
-        return Execution(status=EXCEPTION, reason="it closed its stdout and went on")
+        why = "it closed its stdout and went on"
+        return Execution(status=EXCEPTION, reason=why, stdout=wrote)
     if code != 0:
         status, reason = await talk.ending()
         if -code == signal.SIGKILL:
             reason += "; it may have used up its processor time"
-        return Execution(status=status, reason=reason)
+        return Execution(status=status, reason=reason, stdout=wrote)
     try:
         output = json.loads(answer)
     except (ValueError, RecursionError) as error:
-        return Execution(status=UNSERIALISABLE, reason=f"its stdout is no JSON: {cut(str(error))}")
+        reason = f"its stdout is no JSON: {cut(str(error))}"
+        return Execution(status=UNSERIALISABLE, reason=reason, stdout=wrote)
     problem = plain_problem(output)
     if problem:
-        return Execution(status=UNSERIALISABLE, reason=problem)
+        return Execution(status=UNSERIALISABLE, reason=problem, stdout=wrote)
     return Execution(status=OK, output=output)

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from scillm.serve.web import Request
 
 
+UNWANTED_BYTES = 64 * 1024 * 1024
+UNWANTED_S = 2.0
+"""How much of a body that is too large is still received, so that its sender hears the refusal."""
+
+
 @frozen(kw_only=True)
 class BodyLimits:
     """How much a client may send, and how long it may take to send it."""
@@ -43,6 +48,7 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     """The body of a request; raises `Refused` with 408 or 413."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.max_bytes:
+        await _let_it_finish(request, int(declared))
         raise Refused(_too_large(limits))
     parts: list[bytes] = []
     size = 0
@@ -62,6 +68,19 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
             )
         )
     return b"".join(parts)
+
+
+async def _let_it_finish(request: Request, declared: int) -> None:
+    """Take what is still coming and throw it away, within a bound.
+
+    Most clients read the answer only after they have sent everything; one whose connection is
+    closed before that sees a broken pipe, and not why.
+    """
+    if declared > UNWANTED_BYTES:
+        return
+    with anyio.move_on_after(UNWANTED_S):
+        async for _piece in request.stream():
+            continue
 
 
 def _too_large(limits: BodyLimits) -> Problem:
