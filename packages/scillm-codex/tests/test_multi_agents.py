@@ -110,6 +110,18 @@ def test_a_failed_model_never_wins(faulty_server: FaultyServer) -> None:
     assert all(len(candidates) == 2 for candidates in judged)
 
 
+@pytest.mark.parametrize("judge", ["down", "babbling"])
+def test_a_judge_that_fails_costs_no_answer(faulty_server: FaultyServer, judge: str) -> None:
+    """When the judge is down, or gives no verdict, the answers come back, unjudged, and why."""
+    faulty_server.route(CHAT_PATH, judging(label_of("a")))
+    told = answer_text_multi(MESSAGES, ["a", "b"], judge, codex_api_base=faulty_server.root_url)
+
+    assert told["answers"] == ["answer of a", "answer of b"]
+    assert (told["best_index"], told["tie"]) == (None, False)
+    assert told["judge"]["reason"] == "judge_failed"
+    assert told["judge"]["rationale_short"].startswith(("BadRequestError: ", "SchemaError: "))
+
+
 def test_where_only_one_answered_no_judge_is_asked(faulty_server: FaultyServer) -> None:
     """One answer needs no judge, and none at all has no winner."""
     one = asked(faulty_server, "down", "a", choose=label_of("a"))

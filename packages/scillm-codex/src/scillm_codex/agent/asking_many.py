@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scillm import acompletion
-from scillm.errors import ScillmError, UsageError
+from scillm.errors import ProviderError, SchemaError, ScillmError, UsageError
 from scillm.fanout import each
 
 from scillm_codex.agent.judging import (
@@ -17,6 +17,7 @@ from scillm_codex.agent.judging import (
     orders,
     question,
     schema,
+    unjudged,
     unopposed,
 )
 
@@ -94,7 +95,8 @@ async def aanswer_text_multi(
 ) -> dict[str, Json]:
     """Ask several models, let a judge choose: `answers`, `errors`, `best_index`, `tie`, `judge`.
 
-    `best_index` is None for a tie, and when nobody answered. Failed answers are never judged.
+    `best_index` is None for a tie, when nobody answered, and when the judge failed. Failed answers
+    are never judged.
     """
     if not model_ids:
         raise UsageError("answer_text_multi needs at least one model.")
@@ -137,7 +139,11 @@ async def judged(
     criteria: str,
     timeout: float,
 ) -> Judgement:
-    """What a judge, asked in both orders, makes of the candidates at these places."""
+    """What a judge, asked in both orders, makes of the candidates at these places.
+
+    A judge that fails, or gives no verdict of the form that was asked for, costs nobody the answers
+    there are: it is told as `judge_failed`.
+    """
     if len(places) < 2:
         return unopposed(places)
 
@@ -155,7 +161,11 @@ async def judged(
         )
         return look(json.loads(answer.text), order)
 
-    return judgement(await each(seen, orders(places), limit=2))
+    try:
+        looks = await each(seen, orders(places), limit=2)
+    except (ProviderError, SchemaError) as error:
+        return unjudged(f"{type(error).__name__}: {error.message}")
+    return judgement(looks)
 
 
 def told_of(found: Judgement) -> dict[str, Json]:

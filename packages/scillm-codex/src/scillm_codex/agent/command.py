@@ -19,7 +19,7 @@ from scillm.http.choice import make_transport
 from scillm.plugins.settings import load
 from scillm.routing.router import Router
 
-from scillm_codex.agent.loop import Outcome, Task
+from scillm_codex.agent.loop import Task
 from scillm_codex.agent.opening import TOOLS, ToolPlan
 from scillm_codex.agent.records import SUCCESS, Answered, Call, Happening, Heard
 from scillm_codex.agent.running import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from scillm.plugins.settings import Settings
+
+    from scillm_codex.agent.outcome import Outcome
 
 PORT = 8788
 SHOWN_CHARS = 100

@@ -23,6 +23,8 @@ from scillm.records import HttpCall, Setting
 from scillm.runs.chain import JournalLockedError
 from scillm.runs.lock import WriterLock
 
+from scillm_codex.agent.handle import CodexAgentHandle, stop
+
 if TYPE_CHECKING:
     from scillm.protocols import Transport
     from scillm.records import Json
@@ -33,7 +35,6 @@ LEASH = Path(__file__).with_name("leash.py")
 KNOWN = ("http://127.0.0.1:8077", "http://127.0.0.1:8089")
 """Where `scillm codex serve`, and the earlier containers, listen by default."""
 PROBE_S = 3.0
-STOP_S = 15.0
 SETTINGS = (
     Setting(
         name="codex_agent_api_base",
@@ -52,49 +53,6 @@ SETTINGS = (
 )
 FALLBACKS = SETTINGS[1:]
 """Asked in this order when no sidecar answers and none could be started."""
-
-
-class CodexAgentHandle(str):  # noqa: SLOT000 - it remembers what was started
-    """The base URL, as a text, and what was started for it. Holds the process.
-
-    `started` says whether there is one; `close`, the end of a `with` block, or the end of this
-    program stops it.
-    """
-
-    started: bool
-    _child: subprocess.Popen[bytes] | None
-
-    def __new__(cls, base: str, child: subprocess.Popen[bytes] | None = None) -> CodexAgentHandle:
-        """A handle on what was found, or on the process that was started."""
-        handle = super().__new__(cls, base)
-        handle._child = child
-        handle.started = child is not None
-        return handle
-
-    @property
-    def base(self) -> str:
-        """The base URL, without /v1."""
-        return str(self)
-
-    def close(self) -> None:
-        """Stop what was started; a second call does nothing."""
-        child, self._child = self._child, None
-        if child is not None:
-            atexit.unregister(self.close)
-            _stop(child)
-
-    def __enter__(self) -> CodexAgentHandle:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> CodexAgentHandle:
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(self.close)
 
 
 def ensure_codex_agent(base: str | None = None, **options: Any) -> CodexAgentHandle:
@@ -210,9 +168,9 @@ class _Search:
                 return handle
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(_stop, child)
+                await to_thread.run_sync(stop, child)
             raise
-        said = await to_thread.run_sync(_stop, child)
+        said = await to_thread.run_sync(stop, child)
         why = said or f"it was not ready after {self._wait_s:g} s"
         self._tried.append(f"scillm codex serve: {why}")
         return None
@@ -266,17 +224,3 @@ def _read(told: Path) -> str | None:
 
 def _first_line(stream: IO[bytes] | None) -> str:
     return "" if stream is None else stream.readline().decode(errors="replace").strip()
-
-
-def _stop(child: subprocess.Popen[bytes]) -> str:
-    """End a started sidecar, by ending its leash's input; the last line it said on stderr."""
-    if child.stdin is not None:
-        child.stdin.close()
-        child.stdin = None
-    try:
-        _out, said = child.communicate(timeout=STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        _out, said = child.communicate()
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""

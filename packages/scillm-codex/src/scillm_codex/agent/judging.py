@@ -32,7 +32,7 @@ class Judgement:
     looks: tuple[Mapping[str, Json], ...] = ()
     """What the judge said each time, with the place it meant."""
     reason: str = ""
-    """`agreed`, `tie`, `disagreed`, `only_one`, `none`."""
+    """`agreed`, `tie`, `disagreed`, `only_one`, `none`, `judge_failed`."""
 
 
 def labels(count: int) -> list[str]:
@@ -102,6 +102,11 @@ def unopposed(places: Sequence[int]) -> Judgement:
     if not places:
         return Judgement(best=None, reason="none")
     return Judgement(best=places[0], reason="only_one")
+
+
+def unjudged(error: str) -> Judgement:
+    """The judgement where the judge gave none: no winner, and why in `rationale`."""
+    return Judgement(best=None, rationale=error, reason="judge_failed")
 
 
 def gated(variants: Sequence[Mapping[str, Json]]) -> list[int]:

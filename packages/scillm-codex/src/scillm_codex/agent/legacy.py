@@ -20,7 +20,7 @@ from scillm_codex.agent.records import (
 if TYPE_CHECKING:
     from scillm.records import Json, Message
 
-    from scillm_codex.agent.loop import Outcome
+    from scillm_codex.agent.outcome import Outcome
 
 FIELDS: Mapping[str, tuple[type, ...]] = {
     "messages": (list,),

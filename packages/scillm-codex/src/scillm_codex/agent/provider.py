@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import fields
+from attrs import evolve, fields
 from scillm.errors import EngineError, ProviderError, UnsupportedParamError, UsageError
 from scillm.plugins.registry import Registry
 from scillm.routing.router import Router
 
+from scillm_codex.agent.chunks import chunks_of
 from scillm_codex.agent.loop import Task
 from scillm_codex.agent.opening import ToolPlan
 from scillm_codex.agent.running import (
@@ -27,7 +29,7 @@ from scillm_codex.agent.settings import with_defaults
 from scillm_codex.mcp.names import McpTarget, read_target
 
 if TYPE_CHECKING:
-    from scillm.models import Completion
+    from scillm.models import Completion, CompletionChunk
     from scillm.protocols import Host
     from scillm.records import ChatRequest, Endpoint, Json
 
@@ -127,6 +129,18 @@ class MiniAgent:
                 f"the run is not begun anew: {type(error).__name__}: {error.message}"
             ) from error
         return completion_of(outcome, model=task.model)
+
+    @asynccontextmanager
+    async def stream(
+        self, request: ChatRequest, /
+    ) -> AsyncIterator[AsyncIterator[CompletionChunk]]:
+        """The same answer, in pieces once it is finished: until then it may still be taken back."""
+        params = {name: value for name, value in request.params.items() if name != "stream_options"}
+        chunks = chunks_of(await self.complete(evolve(request, stream=False, params=params)))
+        try:
+            yield chunks
+        finally:
+            await chunks.aclose()
 
     async def aclose(self) -> None:
         """The transport is the host's; nothing else is held."""

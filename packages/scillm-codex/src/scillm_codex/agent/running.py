@@ -12,7 +12,7 @@ from scillm.errors import SettingsError, UsageError
 from scillm.models import ChatMessage, Choice, Completion, Usage
 from scillm.records import evolve
 
-from scillm_codex.agent.loop import Outcome, Task, Watch, run_task, unwatched
+from scillm_codex.agent.loop import Task, Watch, run_task, unwatched
 from scillm_codex.agent.opening import ToolPlan, with_tools
 from scillm_codex.agent.records import REFUSED, SUCCESS, TOOL_FAILED, AgentLimits
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scillm.routing.router import Router
 
     from scillm_codex.agent.loop import Ask
+    from scillm_codex.agent.outcome import Outcome
 
 OWN = frozenset({"tools", "tool_choice"})
 

@@ -25,7 +25,7 @@ from scillm.serve.web import (
 )
 
 from scillm_codex.agent.legacy import FIELDS, AgentRequest, answer_of, read_request
-from scillm_codex.agent.loop import Outcome, Task
+from scillm_codex.agent.loop import Task
 from scillm_codex.agent.opening import ToolPlan, with_tools
 from scillm_codex.agent.running import (
     asking,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from scillm.routing.router import Router
     from scillm.serve.web import Starlette
 
+    from scillm_codex.agent.outcome import Outcome
     from scillm_codex.agent.toolbox import Toolbox
 
 NAME = "mini-agent"

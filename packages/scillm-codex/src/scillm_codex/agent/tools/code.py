@@ -17,8 +17,8 @@ PREFIX = "exec_"
 MORE: Mapping[str, str] = {
     "python": "Only the standard library. Print what you want to see.",
     "javascript": "Node.js, CommonJS. Print what you want to see with console.log.",
-    "rust": "A whole program with main; it must print exactly one JSON value.",
-    "go": "A whole program with main; it must print exactly one JSON value.",
+    "rust": "A whole program with main. Print what you want to see.",
+    "go": "A whole program, package main. Print what you want to see.",
 }
 
 

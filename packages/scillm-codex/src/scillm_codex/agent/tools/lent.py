@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "open_sandbox"
 """The helper of group `scillm.extras` that opens it."""
+UNSERIALISABLE = "unserialisable"
 WEAKEST = "L2"
 """Below it, programs could read the files of whoever runs the agent."""
 TOOLCHAINS = {"javascript": "node", "rust": "rustc", "go": "go"}
@@ -94,21 +95,33 @@ class LentRunner:
             text = JAVASCRIPT + code if language == "javascript" else code
             done = await self._sandbox.run(Program(code=text, language=language), None, limits)
         held = f"CodeWorld, level {done.isolation.get('level', '?')}"
-        shown = {"stderr": done.stderr, "held_by": held}
-        if done.status != "ok":
-            word = done.status if done.status == "timeout" else "failed"
-            refused = done.status == "sandbox_refused"
-            return Ran(
-                status="refused" if refused else word,
-                stdout=done.stdout,
-                reason=f"{done.status}: {done.reason}",
-                **shown,
-            )
-        if language == "python":
-            good = done.output == 0
-            reason = "" if good else f"exit status {done.output}"
-            word = "ok" if good else "failed"
-            return Ran(status=word, stdout=done.stdout, reason=reason, **shown)
-        output = done.output
-        text = output if language == "javascript" else json.dumps(output, ensure_ascii=False)
-        return Ran(status="ok", stdout=str(text), **shown)
+        status, reason = done.status, f"{done.status}: {done.reason}"
+        if status == UNSERIALISABLE and language != "python":
+            # It ended well. Only CodeWorld wants JSON of it.
+            status, reason = "ok", ""
+        elif status == "ok" and language == "python" and done.output != 0:
+            status, reason = "failed", f"exit status {done.output}"
+        elif status not in ("ok", "timeout"):
+            status = "refused" if status == "sandbox_refused" else "failed"
+        return Ran(
+            status=status,
+            stdout=printed(done, language),
+            stderr=done.stderr,
+            reason="" if status == "ok" else reason,
+            held_by=held,
+        )
+
+
+def printed(done: Any, language: str) -> str:
+    """What a program wrote to stdout, which for CodeWorld is the answer of one not in Python."""
+    if language == "python":
+        return str(done.stdout)
+    if language != "javascript":
+        is_json = done.status == "ok"
+        return json.dumps(done.output, ensure_ascii=False) if is_json else str(done.stdout)
+    if done.status == "ok":
+        return str(done.output)
+    try:
+        return str(json.loads(done.stdout))
+    except ValueError:
+        return str(done.stdout)  # ended before our own lines could write it out
