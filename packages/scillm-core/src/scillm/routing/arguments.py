@@ -95,7 +95,7 @@ def sorted_arguments(given: Mapping[str, Any]) -> Arguments:
         present = with_format(present)
     strange = [name for name in present if name not in KNOWN]
     for name in strange:
-        refuse_unless_known(name)
+        refuse_other_sdks(name)
     api_base, base_url = present.get("api_base"), present.get("base_url")
     if api_base and base_url and api_base != base_url:
         raise UsageError("api_base and base_url are two names of one argument; pass one of them.")
@@ -136,10 +136,8 @@ def call_account(given: Mapping[str, Any]) -> Account | None:
     return account_of(bounds, name="call's budget") if bounds else None
 
 
-def refuse_unless_known(name: str) -> None:
-    """Raise `UnsupportedParamError` for names that must not travel to a provider."""
-    if name in KNOWN:
-        return
+def refuse_other_sdks(name: str) -> None:
+    """Raise `UnsupportedParamError` when `name`, not ours, must not travel to a provider."""
     if name in REFUSED:
         raise UnsupportedParamError(
             f"The argument {name!r} is not supported: {REFUSED[name]}.", param=name
