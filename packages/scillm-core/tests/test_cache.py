@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -33,6 +30,7 @@ from scillm.runs.cache_rows import (
 from scillm.runs.cache_sqlite import SqliteStore
 from scillm.runs.cache_stores import MemoryStore, StoreFaultError
 from support.faulty import CHAT_PATH, FaultyServer, Json, Stall
+from support.redis_server import redis_server
 from support.strict_chat import answer
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -619,34 +617,11 @@ def test_expired_rows_leave_the_file(tmp_path):
 
 # -- in Redis ------------------------------------------------------------------------------------
 
-MISSING = "redis-server is not installed (Debian and Ubuntu: apt-get install -y redis-server)."
-
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory):
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"The tests of the Redis cache must run in CI. {MISSING}")
-        pytest.skip(MISSING)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly"]
-    folder = str(tmp_path_factory.mktemp("redis"))
-    process = subprocess.Popen(
-        [*command, "no", "--dir", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            break
-        except OSError:
-            time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait(10)
+    with redis_server(tmp_path_factory.mktemp("redis")) as served:
+        yield f"{served}/0"
 
 
 def test_redis_keeps_answers_for_everyone(server, ask, redis_url):

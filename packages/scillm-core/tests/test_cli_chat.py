@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from support.redis_server import free_port
 from support.scillm_process import Installation
 
 if TYPE_CHECKING:
@@ -83,12 +82,6 @@ def add_actor(here: Installation) -> None:
         points={"scillm.providers": {"actor": "actor_module:Provider"}},
         modules={"actor_module": ACTOR},
     )
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_the_answer_is_all_of_stdout(here: Installation) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import time
-from contextlib import contextmanager
 
 import anyio
 import pytest
@@ -21,6 +16,7 @@ from scillm.resilience.limits import Rates
 from scillm.resilience.shared_redis import RedisPacing
 from scillm.routing.options import router_arguments
 from support.faulty import CHAT_PATH, Json, Sse, completion_object, event
+from support.redis_server import free_port, redis_server
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 FAST = {"retry_enabled": True, "retry_base_s": 0.01, "retry_max_s": 0.05}
@@ -30,7 +26,6 @@ USED_UP = {
     "x-ratelimit-reset-requests": f"{int(LEFT_S * 1000)}ms",
     "x-request-id": "req-1",
 }
-MISSING = "redis-server is not installed (Debian and Ubuntu: apt-get install -y redis-server)."
 
 
 class Told:
@@ -153,44 +148,10 @@ def test_a_redis_that_cannot_be_meant_is_refused(arguments):
         scillm.Router(**arguments)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def redis_server(port, folder):
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"The tests of shared pacing must run in CI. {MISSING}")
-        pytest.skip(MISSING)
-    command = [
-        program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-        "--dir", str(folder),
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        try:
-            deadline = time.monotonic() + 10
-            with redis.Redis(port=port) as client:
-                while True:
-                    try:
-                        client.ping()
-                        break
-                    except redis.ConnectionError:
-                        assert time.monotonic() < deadline, "redis-server did not start in 10 s"
-                        time.sleep(0.02)
-            yield server
-        finally:
-            server.kill()
-            server.wait(10)
-
-
 @pytest.fixture
 def port(tmp_path):
     number = free_port()
-    with redis_server(number, tmp_path):
+    with redis_server(tmp_path, number):
         yield number
 
 
@@ -237,7 +198,7 @@ def test_when_redis_dies_calls_go_on_at_this_process_own_rate(faulty_server, tmp
     async def main():
         async with paced(number) as router:
             router.registry.register(HOOKS, "told", told)
-            with redis_server(number, tmp_path):
+            with redis_server(tmp_path, number):
                 await router.acompletion("openai/m", MESSAGES, **call)
             began = time.monotonic()
             await each(
@@ -261,7 +222,7 @@ def test_when_redis_is_back_the_pace_is_shared_again(tmp_path):
             line = pacing.limiter(Rates(rpm=6000), "back")
             async with line.slot(tokens=1):
                 pass
-            with redis_server(number, tmp_path):
+            with redis_server(tmp_path, number):
                 await anyio.sleep(0.3)
                 for _ in range(3):
                     async with line.slot(tokens=1):

@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
 
 import anyio
 import pytest
-import redis
 from scillm.errors import EngineError, RateLimitError, UsageError
 from scillm.resilience.limiter_book import LimiterBook
 from scillm.resilience.limits import Rates
 from scillm.resilience.shared_redis import RedisPacing
-
-MISSING = "redis-server is not installed (Debian and Ubuntu: apt-get install -y redis-server)."
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from support.redis_server import free_port, redis_server
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"The tests of shared pacing must run in CI. {MISSING}")
-        pytest.skip(MISSING)
-    port = free_port()
-    command = [
-        program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-        "--dir", str(tmp_path_factory.mktemp("redis")),
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        try:
-            deadline = time.monotonic() + 10
-            with redis.Redis(port=port) as client:
-                while True:
-                    try:
-                        client.ping()
-                        break
-                    except redis.ConnectionError:
-                        assert time.monotonic() < deadline, "redis-server did not start in 10 s"
-                        time.sleep(0.02)
-            yield f"redis://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait(10)
+    with redis_server(tmp_path_factory.mktemp("redis")) as served:
+        yield served
 
 
 def run(main, *args):
