@@ -4,9 +4,9 @@ python benchmarks/chutes.py [--calls 100000] [--seeds 7] [--worlds mild,rough] [
 
 The worlds are invented (load waves, outages, an edge limiter with doubling bans as the fake has it,
 a feed that is up to fifty minutes old; in the rough one other programs overrun the limit of the
-same keys); the decisions are `rank`, `Memory`, `KeyPace`, `classify` and the core's `Backoff` as
-they ship. A seed gives the same world to every policy, and the same table. With several seeds the
-mean of each number is shown with its range.
+same keys); the decisions are `rank`, `Memory`, `KeyPace`, `Latencies`, `classify` and the core's
+`Backoff` as they ship. A seed gives the same world to every policy, and the same table. With
+several seeds the mean of each number is shown with its range.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from scillm.protocols import RetryState
 from scillm.resilience.retry import Backoff, RetryOptions
 from scillm_chutes.classify import NEXT, PAUSE_KEY, WARM_UP, classify
 from scillm_chutes.errors import ModelFullError
+from scillm_chutes.latency import Latencies
 from scillm_chutes.memory import Memory
 from scillm_chutes.pacing import KeyPace, PaceRules
 from scillm_chutes.ranking import RankRules, candidates, rank
@@ -34,12 +35,13 @@ pace and for pauses when it was answered, None when it was not."""
 
 
 class Keys:
-    """The keys as a careful client uses them. Remembers paces, and the calls in the air."""
+    """The keys as a careful client uses them. Remembers paces, calls in the air, and latencies."""
 
     def __init__(self, day: Day, luck: random.Random) -> None:
         self.paces = [KeyPace(PaceRules()) for _ in day.keys]
         self.luck = luck
         self.air: Counter[tuple[str, int]] = Counter()
+        self.latencies = Latencies()
 
     def shortest_line(self, model: str, now: float) -> list[int]:
         """The keys that do not pause, fewest calls in the air first, as `least-busy` has it."""
@@ -47,10 +49,11 @@ class Keys:
         return sorted(open_, key=lambda n: (self.air[model, n], self.luck.random()))
 
     def place(self, model: str, now: float, left_s: float) -> tuple[int, float] | None:
-        """A key, and the seconds until its turn; None where no key has one in time."""
+        """A key, and the seconds until its turn; None where no answer would come in time."""
+        most_s = self.latencies.patience_s(model, left_s)
         for key in self.shortest_line(model, now):
             wait = self.paces[key].reserve(now)
-            if wait <= left_s:
+            if wait <= most_s:
                 return key, wait
             self.paces[key].give_back()
         return None
@@ -123,6 +126,7 @@ class Naive:
                 yield now
                 if self.keys is not None:
                     self.keys.paces[key].answered(limit_per_min=60.0)
+                    self.keys.latencies.took(model, now - started)
                 return waited if now - began <= WALL_S else None
             self.score.wasted += 1
             now += REFUSED_S
@@ -249,6 +253,7 @@ class Ours:
                 self.keys.air[model, key] -= 1
                 pace.answered(limit_per_min=60.0)
                 self.memory.answered(model, now)
+                self.keys.latencies.took(model, now - started)
                 return waited if now - began <= WALL_S else None
             self.score.wasted += 1
             now += REFUSED_S

@@ -165,3 +165,33 @@ def test_a_resting_model_wakes(events: list[tuple[bool, float]]) -> None:
         else:
             assert 0 < memory.refused("m", now, rest_s=2.0, reason="full") <= LONGEST_REST_S
         assert all(0.0 <= seen.refused <= 1.0 for seen in memory.seen(now).values())
+
+
+def test_answers_make_a_refusal_forgotten() -> None:
+    """After some twenty answers in a row nothing is left of it, so the memory does not grow."""
+    memory = Memory()
+    memory.refused("m", 0.0, rest_s=2.0, reason="full")
+    for _ in range(20):
+        memory.answered("m", 3.0)
+
+    assert memory.seen(3.0) == {}
+    assert memory.reason("m") == ""
+
+
+def test_a_model_that_was_warmed_up_may_be_asked_at_once() -> None:
+    """Waking ends the rest, of no other model, and is nothing for one that does not rest."""
+    memory = Memory()
+    memory.refused("cold", 0.0, rest_s=60.0, reason="cold")
+    memory.refused("other", 0.0, rest_s=60.0, reason="full")
+    memory.wake("cold")
+    memory.wake("unknown")
+
+    assert [memory.rest_s(name, 1.0) for name in ("cold", "other", "unknown")] == [0.0, 59.0, 0.0]
+
+
+def test_an_announced_pause_is_no_ban() -> None:
+    """A pause whose end the service names is kept to the second, and leaves the pace as it was."""
+    pace = KeyPace(PaceRules())
+
+    assert pace.limited(10.0, started_at=9.0, announced_s=7.0) == 7.0
+    assert (pace.bans, pace.per_s) == (0, PaceRules().per_s)

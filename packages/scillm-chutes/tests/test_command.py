@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ import pytest
 import scillm.extras
 import scillm_chutes
 from click.testing import CliRunner
-from scillm.errors import RateLimitError
+from scillm.errors import MalformedReplyError, RateLimitError, SettingsError
 from scillm_chutes.commands import command
-from scillm_chutes.peers import size_b
+from scillm_chutes.commands.hosting import presence
+from scillm_chutes.peers import peers, size_b
+from scillm_chutes.records import Ranked
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -119,6 +122,48 @@ def test_warmup_wakes_a_model_and_ready_tells(fake: FakeChutes) -> None:
 
     assert (before.exit_code, warm.exit_code, after.exit_code) == (1, 0, 0)
     assert "hot" in warm.output
+
+
+def test_warmup_waits_no_longer_than_it_was_told(fake: FakeChutes) -> None:
+    """`--timeout` bounds the whole wait, also while the service goes on saying cold."""
+    began = time.monotonic()
+    slow = run("warmup", "gum/Gum-2-7B", "--timeout", "0.3")
+
+    assert slow.exit_code == 1
+    assert "gum/Gum-2-7B was not hot within 0.3 s" in slow.output
+    assert time.monotonic() - began < 10.0
+
+
+def test_models_of_vectors_can_be_warmed_up(fake: FakeChutes) -> None:
+    """What the refusal of an idle model tells to type works for them as for others."""
+    model = fake.models["juniper/Juniper-Embed-0.6B"]
+    model.state, model.instances, model.warms_in_s = "cold", 0, 0.01
+    warm = run("warmup", model.id)
+
+    assert warm.exit_code == 0, warm.output
+    assert "hot: " in warm.output
+
+
+def test_a_row_of_another_shape_is_told(fake: FakeChutes) -> None:
+    """`ready` does not end in a traceback when the service answers something else."""
+    assert presence({"instances": None}, "x") == (0, False)
+    assert presence({"instances": ["?", {"active": True}]}, "x") == (1, True)
+    with pytest.raises(MalformedReplyError, match="The row of x should be an object"):
+        presence([], "x")
+
+
+def test_a_new_pin_counts_for_the_next_call(
+    fake: FakeChutes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed environment makes a new router; an unchanged one keeps the old."""
+    scillm_chutes.infer_with_fallback(HELLO)
+    monkeypatch.setenv("CHUTES_TEXT_MODEL", "elm/Elm-8B")
+    _, meta = scillm_chutes.infer_with_fallback(HELLO)
+    monkeypatch.delenv("CHUTES_API_KEY")
+    with pytest.raises(SettingsError, match="No key for Chutes"):
+        scillm_chutes.infer_with_fallback(HELLO)
+
+    assert meta["served_model"] == "elm/Elm-8B"
 
 
 def test_usage_shows_quota_and_resets(fake: FakeChutes) -> None:
@@ -273,3 +318,46 @@ def test_sizes_are_read_from_names(name: str, size: float) -> None:
     assert size_b(name) == size
     assert size_b("") is None
     assert size_b("y-7.5B") == 7.5
+
+
+def test_peers_are_the_nearest_in_size_or_else_the_best() -> None:
+    """A primary whose name states no size has the best ranked as alternates; base models none."""
+    names = ("a/One-70B", "b/Two-8B-Base", "c/Three-8B", "d/Four")
+    ranked = [Ranked(id=name) for name in names] + [Ranked(id="e/Five-7B", left_out="cold")]
+
+    assert peers(ranked, "x/Six-9B", most=3) == ["c/Three-8B", "a/One-70B", "d/Four"]
+    assert peers(ranked, "x/Seven", most=2) == ["a/One-70B", "c/Three-8B"]
+    assert peers(ranked, None, most=1) == ["a/One-70B"]
+
+
+@pytest.mark.parametrize("arguments", [["best"], ["doctor"], ["usage"], ["warmup", "x"]])
+def test_without_a_key_a_command_says_one_sentence(arguments: list[str]) -> None:
+    """Exit code 2, and nothing but what to set."""
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: No key for Chutes is set: put one into CHUTES_API_KEY")
+    assert len(result.output.splitlines()) == 1
+
+
+def test_the_table_of_ranks_leaves_out_what_is_zero_everywhere(fake: FakeChutes) -> None:
+    """Eighty columns hold it; `--json` has every term."""
+    head = run("rank").output.splitlines()[0].split()
+    first = as_json("rank")["ranked"][0]
+
+    assert head == ["model", "score", "room", "refused_by_feed", "left", "out", "because"]
+    assert set(first["terms"]) > {"growing", "refused_to_us", "resting"}
+    assert str(first["terms"]["refused_to_us"]) == "0.0"
+
+
+def test_a_catalog_that_was_never_there_is_not_said_to_serve(
+    fake: FakeChutes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning says whether something is known."""
+    fake.site.catalog_mode = "error"
+    assert run("models").exit_code == 1
+    fake.site.catalog_mode = ""
+    assert run("models").exit_code == 0
+
+    assert "cannot be fetched, none is known" in caplog.text
+    assert "the last known serves" not in caplog.text

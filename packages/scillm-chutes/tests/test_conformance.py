@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scillm.records import ChatRequest, Endpoint
-from scillm.testing import PluginConformance, ProviderConformance
+from scillm.records import ChatRequest, EmbeddingRequest, Endpoint
+from scillm.testing import EmbeddingConformance, PluginConformance, ProviderConformance
 from scillm_chutes.desk import Desk
 from scillm_chutes.fake import FakeAccount, FakeChutes
 from scillm_chutes.pacing import PaceRules
@@ -51,6 +51,23 @@ class TestChutes(ProviderConformance):
         fast = PaceRules(per_s=1e6, burst=1e6)
         desk.gate(site_of(endpoint.api_base), endpoint.api_key, fast)
         return Chutes(endpoint, host, desk=desk)
+
+
+class TestVectors(EmbeddingConformance):
+    """The same provider, asked for vectors at the fake's host for them."""
+
+    model = "juniper/Juniper-Embed-0.6B"
+    deterministic = True
+    endpoint = TestChutes.endpoint
+    provider = TestChutes.provider
+
+    @pytest.fixture
+    def api_base(self, server):
+        return server.api_base
+
+    @pytest.fixture
+    def failing_embedding(self):
+        return EmbeddingRequest(model="absent/Model-1B", input="?")
 
 
 class TestDistribution(PluginConformance):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pytest
 
 IDS = [model.id for model in default_models() if model.in_catalog]
+(VECTORS,) = (model.id for model in default_models() if model.template == "tei")
 HELLO = {"role": "user", "content": "Hello"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 IMAGE = {
@@ -71,12 +72,14 @@ class Service(RuleBasedStateMachine):
         }
         desk = Desk(clock=lambda: self.now, wall=self.wall)
         self.router = auto_router_from_env(desk=desk, environ=environ, max_candidates_per_base=20)
+        self.vectors = auto_router_from_env(kind="embedding", desk=desk, environ=environ)
         self.plain = Router(registry=self.router.registry, settings=loaded(environ))
 
     def look(self) -> None:
         async def refresh() -> None:
             transport: Any = make_transport({})
-            await self.router.markets[0].refresh(transport, force=True)
+            for market in (*self.router.markets, *self.vectors.markets):
+                await market.refresh(transport, force=True)
             await transport.aclose()
 
         portal.call(refresh)
@@ -84,7 +87,7 @@ class Service(RuleBasedStateMachine):
     def feed_is_good(self) -> bool:
         return self.fake.site.feed_mode == "" and self.fake.site.feed_age_s == 0.0
 
-    @rule(name=st.sampled_from(IDS), room=st.sampled_from([0, 8]))
+    @rule(name=st.sampled_from([*IDS, VECTORS]), room=st.sampled_from([0, 8]))
     def fill_or_empty(self, name: str, room: int) -> None:
         if name in self.fake.models:
             self.fake.models[name].concurrency = room
@@ -95,7 +98,7 @@ class Service(RuleBasedStateMachine):
             model.concurrency = 8 if model.id == name else 0
 
     @precondition(feed_is_good)
-    @rule(name=st.sampled_from(IDS), state=st.sampled_from(["hot", "cold", "disabled"]))
+    @rule(name=st.sampled_from([*IDS, VECTORS]), state=st.sampled_from(["hot", "cold", "disabled"]))
     def switch(self, name: str, state: str) -> None:
         model = self.fake.models.get(name)
         # What the feed does not list cannot be known to be idle; such a model stays hot.
@@ -146,6 +149,17 @@ class Service(RuleBasedStateMachine):
         self.completed += 1
         assert self.fake.served[before:] == [served]
 
+    @rule()
+    def ask_for_vectors(self) -> None:
+        before = len(self.fake.served)
+        try:
+            answer = self.vectors.embedding(self.vectors.group, ["a", "b"])
+        except ScillmError:
+            assert len(self.fake.served) == before
+            return
+        self.completed += 1
+        assert self.fake.served[before:] == [answer.model] == [VECTORS]
+
     @rule(ask=st.sampled_from(sorted(ASKS)))
     def call_each_by_name(self, ask: str) -> None:
         for name in IDS:
@@ -193,6 +207,7 @@ class Service(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "router"):
             self.router.close()
+            self.vectors.close()
             self.plain.close()
         self.fake.close()
 

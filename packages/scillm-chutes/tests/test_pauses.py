@@ -343,3 +343,35 @@ def test_calls_take_the_shorter_line(monkeypatch: pytest.MonkeyPatch) -> None:
         anyio.run(herd)
 
     assert [account.calls for account in accounts] == [4, 4]
+
+
+def test_a_paused_key_refuses_at_once_however_patient_the_call_is(clock: Clock) -> None:
+    """A call that would wait for hours is told of the pause instead, also when it begins later."""
+    gate = clock.desk().gate(site_of("https://llm.chutes.ai/v1"), "cpk_x", PaceRules(burst=1.0))
+
+    async def ask() -> list[str]:
+        found = []
+        await gate.turn(max_wait_s=0.0)
+        with anyio.fail_after(10.0):
+            async with anyio.create_task_group() as group:
+
+                async def waiting() -> None:
+                    try:
+                        await gate.turn(max_wait_s=86_400.0)
+                    except KeyPausedError as error:
+                        found.append(error.message)
+
+                group.start_soon(waiting)
+                await anyio.sleep(0.01)
+                gate.limited(started_at=0.5, why="the edge limits the key")
+                group.start_soon(waiting)
+        return found
+
+    clock.now = 1.0
+    told = anyio.run(ask)
+
+    assert (
+        told
+        == ["This Chutes key pauses for another 66 s: the edge limits the key. Nothing was sent."]
+        * 2
+    )

@@ -7,6 +7,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.errors import MalformedReplyError, UsageError
+from scillm.records import ChatRequest, EmbeddingRequest
 from scillm_chutes.capability import can, needs_of_kind, needs_of_request
 from scillm_chutes.fake import default_models
 from scillm_chutes.ranking import RankRules, Seen, candidates, official_terms, rank
@@ -94,7 +95,9 @@ def test_kinds_and_requests_say_what_they_need() -> None:
     with pytest.raises(UsageError, match="text, vlm, tools, embedding"):
         needs_of_kind("audio")
 
-    assert needs_of_request(image, params) == {"text", "vision", "tools", "schema"}
+    seen = ChatRequest(model="m", messages=image, params=params)
+    assert needs_of_request(seen) == {"text", "vision", "tools", "schema"}
+    assert needs_of_request(EmbeddingRequest(model="m", input="x")) == {"embedding"}
     assert needs_of_kind("vlm", require_json=True) == {"text", "vision", "json"}
 
 
@@ -105,7 +108,7 @@ def test_who_is_left_out_is_told_why() -> None:
 
     assert reasons["elm/Elm-8B"] == "cannot do tools"
     assert reasons["gum/Gum-2-7B"] == "no active instance"
-    assert reasons["dogwood/Dogwood-K2-Instruct-0905"].startswith("does not say whether")
+    assert reasons["dogwood/Dogwood-K2-Instruct-0905"] == "does not say whether it can do tools"
     assert reasons["acme/Alder-3-32B"] == ""
 
 
@@ -172,3 +175,9 @@ def test_price_breaks_ties_and_can_weigh_more() -> None:
     assert candidates(rank(pair, None, now=NOW)) == ["cheap", "dear"]
     assert candidates(rank(pair, Feed(rows=rows, at=NOW), now=NOW))[0] == "dear"
     assert candidates(rank(pair, Feed(rows=rows, at=NOW), now=NOW, rules=weighed))[0] == "cheap"
+
+
+def test_a_moment_that_no_calendar_has_is_none() -> None:
+    """Month 13 is not read as January."""
+    assert unix_time("2026-13-01T00:00:00") is None
+    assert unix_time("2026-12-01T00:00:00.5") == 1_796_083_200.5

@@ -284,3 +284,34 @@ def test_the_order_of_the_catalog_does_not_matter(asked: str, catalog: tuple[str
 def test_any_text_can_be_asked_for(text: str) -> None:
     """Nothing but the two refusals comes of a strange name."""
     assert answer(text, CATALOG) is None or answer(text, CATALOG) in CATALOG
+
+
+def test_the_vendor_that_was_given_tells_uploads_apart() -> None:
+    """Of two uploads of one model the named vendor's is meant; without a vendor it is refused."""
+    uploads = ("Qwen/Qwen3-32B", "unsloth/Qwen3-32B")
+
+    assert resolve_model("unsloth/qwen3 32b", uploads).id == "unsloth/Qwen3-32B"
+    with pytest.raises(AmbiguousModelError):
+        resolve_model("qwen3 32b", uploads)
+
+
+@pytest.mark.parametrize(
+    ("asked", "catalog"),
+    [
+        ("elm", ("elm/Elm-8B",)),
+        ("8B", ("elm/Elm-8B",)),
+        ("kestrel 1b", ("x/Kestrels-1B", "x/Kestrelz-1B")),
+    ],
+)
+def test_family_size_or_a_doubtful_word_alone_name_nothing(
+    asked: str, catalog: tuple[str, ...]
+) -> None:
+    """Not even where the catalog has one model only."""
+    with pytest.raises((AmbiguousModelError, UnknownModelError)):
+        resolve_model(asked, catalog)
+
+
+def test_a_mode_that_does_not_exist_is_named() -> None:
+    """There is no mode that guesses."""
+    with pytest.raises(ValueError, match="not 'closest'"):
+        resolve_model("x", CATALOG, mode="closest")  # type: ignore[arg-type]

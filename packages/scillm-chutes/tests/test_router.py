@@ -19,6 +19,7 @@ from scillm.errors import (
     StreamInterruptedError,
     UnknownModelError,
 )
+from scillm.http.choice import make_transport
 from scillm_chutes.desk import Desk
 from scillm_chutes.errors import (
     ColdModelError,
@@ -28,7 +29,9 @@ from scillm_chutes.errors import (
     QuotaError,
 )
 from scillm_chutes.fake import FakeAccount, FakeChutes, FakeModel, Refusal
+from scillm_chutes.fake.answers import text_for
 from scillm_chutes.routers import RankedRouter, aauto_router_from_env, auto_router_from_env
+from scillm_chutes.settings import loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,6 +227,22 @@ def scillm_transport() -> Any:
     return make_transport({})
 
 
+def test_a_failed_fetch_is_tried_again_soon(world: FakeChutes, desk: Desk, clock: Clock) -> None:
+    """Without a catalog the next look asks again; with one, a failed refresh after 15 seconds."""
+    world.site.catalog_mode = "error"
+    with pytest.raises(UnknownModelError, match="no catalog"):
+        auto_router_from_env(desk=desk)
+    world.site.catalog_mode = ""
+    market = auto_router_from_env(desk=desk).markets[0]
+    world.site.feed_mode = "error"
+    fetched = []
+    for clock.now in (50.0, 60.0, 66.0):
+        portal.call(market.refresh, make_transport(loaded()))
+        fetched.append(sum(seen.path == "/chutes/utilization" for seen in world.seen))
+
+    assert fetched == [2, 2, 3]
+
+
 def test_a_refresh_changes_the_order_while_calls_go_on(
     fake: FakeChutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +276,21 @@ def test_nothing_is_sent_to_a_model_that_cannot(fake: FakeChutes) -> None:
     assert fake.wrong == []
     assert tools.choices[0].finish_reason == "tool_calls"
     assert seen.model in ("cedar/Cedar-4.6V", "dogwood/Dogwood-K2-Instruct-0905")
+
+
+def test_what_is_required_must_be_said_unless_the_user_allows_otherwise(fake: FakeChutes) -> None:
+    """A model whose row is silent about tools is in a router for tools only if that is wanted."""
+    silent = "dogwood/Dogwood-K2-Instruct-0905"
+    strict = auto_router_from_env(kind="tools", max_candidates_per_base=20)
+    lenient = auto_router_from_env(kind="tools", allow_unknown=True, max_candidates_per_base=20)
+    plain = auto_router_from_env(max_candidates_per_base=20)
+
+    def asked(router: RankedRouter) -> list[str]:
+        return [row["litellm_params"]["model"] for row in router.model_list]
+
+    assert silent not in asked(strict)
+    assert silent in asked(lenient)
+    assert silent in asked(plain)
 
 
 def test_a_named_model_that_cannot_is_refused_before_sending(fake: FakeChutes) -> None:
@@ -342,7 +376,8 @@ def test_an_odd_stream_is_read_whole(fake: FakeChutes, fault: str) -> None:
     chunks = list(router.completion(router.group, HELLO, stream=True))
     text = "".join(c.choices[0].delta.content or "" for c in chunks)
 
-    assert text.strip() == f"Grüße from {fake.served[-1]}."
+    assert text.strip() == text_for({"messages": HELLO}, fake.served[-1])
+    assert text.startswith(f"Grüße from {fake.served[-1]} to question ")
 
 
 @pytest.mark.parametrize(
@@ -416,10 +451,12 @@ def test_without_a_key_one_sentence_says_what_to_set() -> None:
 
 def test_no_model_of_a_kind_is_explained(fake: FakeChutes) -> None:
     """The error names the base URL and why every model is left out."""
+    del fake.models["cedar/Cedar-4.6V"]
     with pytest.raises(
-        UnknownModelError, match=r"none usable .*does not say whether it can do emb"
+        UnknownModelError,
+        match=r"/_llm/v1: 8 models, none usable \(cannot do vision; does not say whether",
     ):
-        auto_router_from_env(kind="embedding")
+        auto_router_from_env(kind="vlm")
 
     assert fake.chats == []
 

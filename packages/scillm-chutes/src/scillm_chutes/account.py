@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from attrs import field, frozen
 from scillm.errors import (
     AuthenticationError,
@@ -82,7 +80,7 @@ async def usage(transport: Transport, site: Site, key: str) -> Usage:
 async def warm_up(
     transport: Transport, site: Site, key: str, model: str, *, timeout_s: float = WARM_UP_S
 ) -> AsyncGenerator[Mapping[str, Any], None]:
-    """The stream of a warm-up, until `status` is hot.
+    """The stream of a warm-up, until `status` is hot; `timeout_s` is the longest silence in it.
 
     Raises `CapacityError` when the stream ends before, `PaymentRequiredError` for an empty account.
     """
@@ -115,18 +113,6 @@ async def warm_up(
         model=model,
         status_code=503,
     )
-
-
-async def warmed_up(
-    transport: Transport, site: Site, key: str, model: str, *, timeout_s: float = WARM_UP_S
-) -> float:
-    """Warm a model up and return the seconds it took; raises like `warm_up`."""
-    began = anyio.current_time()
-    with anyio.fail_after(timeout_s):
-        async with aclosing(warm_up(transport, site, key, model)) as statuses:
-            async for _status in statuses:
-                continue
-    return anyio.current_time() - began
 
 
 def _status(data: str) -> Mapping[str, Any]:

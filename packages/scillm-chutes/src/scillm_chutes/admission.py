@@ -11,18 +11,18 @@ from scillm_chutes.capability import lacks, needs_of_request
 from scillm_chutes.errors import ColdModelError, IncapableModelError, ModelFullError
 
 if TYPE_CHECKING:
-    from scillm.records import ChatRequest
+    from scillm.records import ChatRequest, EmbeddingRequest
 
     from scillm_chutes.market import Market
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def refuse_incapable(market: Market, request: ChatRequest) -> None:
+def refuse_incapable(market: Market, request: ChatRequest | EmbeddingRequest) -> None:
     """Raise `IncapableModelError` when the model's row denies what the request needs."""
     catalog = market.trusted()
     model = catalog.find(request.model) if catalog is not None else None
-    missing = lacks(model, needs_of_request(request.messages, request.params)) if model else ()
+    missing = lacks(model, needs_of_request(request)) if model else ()
     if missing:
         raise IncapableModelError(
             f"{request.model} cannot do what this request needs: {', '.join(missing)}. "

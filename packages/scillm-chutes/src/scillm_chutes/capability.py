@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from scillm.errors import UsageError
+from scillm.records import EmbeddingRequest
 
 if TYPE_CHECKING:
-    from scillm.records import Json
+    from scillm.records import ChatRequest
 
     from scillm_chutes.records import Model
 
@@ -86,18 +87,18 @@ def needs_of_kind(
     return KINDS[kind] | more
 
 
-def needs_of_request(
-    messages: Sequence[Mapping[str, Json]], params: Mapping[str, Json]
-) -> frozenset[str]:
+def needs_of_request(request: ChatRequest | EmbeddingRequest) -> frozenset[str]:
     """What answering this request takes."""
-    needs = {TEXT}
+    if isinstance(request, EmbeddingRequest):
+        return KINDS["embedding"]
+    needs, params = {TEXT}, request.params
     if params.get("tools"):
         needs.add(TOOLS)
     asked = params.get("response_format")
     form = asked.get("type") if isinstance(asked, Mapping) else None
     if form in ("json_object", "json_schema"):
         needs.add(JSON if form == "json_object" else SCHEMA)
-    for message in messages:
+    for message in request.messages:
         content = message.get("content")
         parts = content if isinstance(content, (list, tuple)) else ()
         if any(isinstance(p, Mapping) and p.get("type") == "image_url" for p in parts):

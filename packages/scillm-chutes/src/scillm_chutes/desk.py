@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scillm.resilience.limiter_book import key_name
+from scillm.resilience.account import key_name
 
 from scillm_chutes.gate import KeyGate
 from scillm_chutes.market import FEED_TTL_S, Market

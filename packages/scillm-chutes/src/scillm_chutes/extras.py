@@ -17,11 +17,11 @@ from scillm_chutes.ranking import RankRules
 from scillm_chutes.routers import (
     MOST_CANDIDATES,
     Entry,
-    Lot,
     RankedRouter,
     aauto_router_from_env,
     entries_of,
     look,
+    lots_of,
     market_of,
     rows_of,
 )
@@ -92,21 +92,21 @@ def find_best_chutes_model(
     *,
     require_json: bool = False,
     require_tools: bool = False,
+    allow_unknown: bool = False,
     util_threshold: float = UTIL_THRESHOLD,
 ) -> dict[str, Any] | None:
     """The best-ranked model under `util_threshold`, else the least used one; None without any.
 
+    `kind`, `require_…` and `allow_unknown` as for `auto_router_from_env`.
     A row for a Router's `model_list`, without the key, which the provider takes from the
     environment; `model_info` has `utilization` (None where the feed does not say) and `score`.
     """
     settings = loaded()
     needs = needs_of_kind(kind, require_json=require_json, require_tools=require_tools)
-    lots = [
-        Lot(account=account, market=market_of(shared_desk(), settings, account.api_base))
-        for account in accounts_from(settings)
-    ]
+    lots = lots_of(shared_desk(), settings, kind)
     portal.call(look, [lot.market for lot in lots], settings)
-    entries = entries_of(lots, RankRules(needs=needs), most=10_000)
+    rules = RankRules(needs=needs, allow_unsaid=allow_unknown)
+    entries = entries_of(lots, rules, most=10_000)
     if not entries:
         return None
     under = [
@@ -168,8 +168,10 @@ def preflight_models(api_base: str | None = None, api_key: str | None = None) ->
 
 async def _router_for(kind: str, *, require_json: bool, require_tools: bool) -> RankedRouter:
     """The router for these needs; made once, then renewed in the background."""
-    accounts = accounts_from(loaded())
-    key = (kind, require_json, require_tools, accounts)
+    settings = loaded()
+    accounts_from(settings)  # without a key an old router must not answer either
+    ours = tuple((name, str(settings[name])) for name in settings if name.startswith("chutes_"))
+    key = (kind, require_json, require_tools, ours)
     kept = shared_desk().kept
     if key not in kept:
         kept[key] = await aauto_router_from_env(

@@ -22,6 +22,7 @@ from scillm.providers.secrets import masked
 from scillm.records import HttpCall
 
 from scillm_chutes.cachefile import CacheFile
+from scillm_chutes.latency import Latencies
 from scillm_chutes.memory import Memory
 from scillm_chutes.ranking import RankRules, rank
 from scillm_chutes.reading import read_catalog, read_feed
@@ -40,6 +41,8 @@ FEED_TTL_S = 45.0
 TRUSTED_S = 3600.0
 """A catalog older than this is no reason to refuse a model it lacks."""
 FETCH_S = 10.0
+AFTER_FAILURE_S = 15.0
+"""A fetch that failed is tried again this soon, once somebody calls."""
 
 
 class Market:
@@ -61,6 +64,7 @@ class Market:
         self.catalog: Catalog | None = None
         self.feed: Feed | None = None
         self.memory = Memory()
+        self.latencies = Latencies()
         self.problems: dict[str, str] = {}
         """What the last fetch of `catalog` and `feed` failed with, while it still fails."""
         self._clock = clock
@@ -112,10 +116,17 @@ class Market:
 
     # -- what our calls met --------------------------------------------------------------------
 
-    def answered(self, model: str) -> None:
-        """A model answered."""
+    def answered(self, model: str, *, took_s: float | None = None) -> None:
+        """A model answered, after `took_s` seconds if it did so in one piece."""
         with self._lock:
             self.memory.answered(model, self._clock())
+            if took_s is not None:
+                self.latencies.took(model, took_s)
+
+    def patience_s(self, model: str, left_s: float) -> float:
+        """How long a call with `left_s` may wait for its turn and still be answered in time."""
+        with self._lock:
+            return self.latencies.patience_s(model, left_s)
 
     def refused(self, model: str, *, rest_s: float, reason: str) -> None:
         """A model refused."""
@@ -182,7 +193,10 @@ class Market:
     def _is_due(self, what: str, ttl_s: float) -> bool:
         if what == "feed" and self.site.management is None:
             return False
-        return self._clock() - self._fetched_at.get(what, float("-inf")) >= ttl_s
+        if what == "catalog" and self.known() is None:
+            return True  # nothing works without one, and only who waits for it asks
+        wait_s = min(ttl_s, AFTER_FAILURE_S) if what in self.problems else ttl_s
+        return self._clock() - self._fetched_at.get(what, float("-inf")) >= wait_s
 
     async def _fetch(self, what: str, transport: Transport) -> None:
         self._fetched_at[what] = self._clock()
@@ -196,20 +210,22 @@ class Market:
                 self.feed = read_feed(document, now=self._wall())
         except ScillmError as error:
             self.problems[what] = error.message
+            known = self.known() if what == "catalog" else self.feed
             log.warning(
-                "the %s of %s cannot be renewed, the last known serves: %s",
+                "the %s of %s cannot be fetched, %s: %s",
                 what,
                 self.site.api_base,
+                "none is known" if known is None else "the last known serves",
                 error,
             )
         else:
             self.problems.pop(what, None)
 
     async def _fetch_catalog(self, transport: Transport) -> None:
-        document = await fetch_json(transport, self.site.models)
+        document = await fetch_json(transport, self.site.catalog)
         catalog = read_catalog(document, now=self._wall())
         if not catalog.models:
-            raise MalformedReplyError("/v1/models lists no model; the last list is kept.")
+            raise MalformedReplyError(f"{self.site.catalog} lists no model; the last list is kept.")
         self.catalog = catalog
         if self._cache is not None:
             try:

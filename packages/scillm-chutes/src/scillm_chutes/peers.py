@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from scillm_chutes.capability import EMBEDDING
 from scillm_chutes.names import EXPERTS, SIZE, parsed
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ def router_lines(kind: str, models: Sequence[str]) -> str:
         f'{{"model": {json.dumps(f"chutes/{model}")}, "order": {order}}}}}'
         for order, model in enumerate(models, 1)
     )
+    asked, what = ("embedding", "texts") if kind == EMBEDDING else ("completion", "messages")
     return (
         f"from scillm import Router\n\nrouter = Router(model_list=[\n{rows},\n])\n"
-        f'answer = router.completion("chutes/{kind}", messages)'
+        f'answer = router.{asked}("chutes/{kind}", {what})'
     )
 
 

@@ -11,6 +11,7 @@ from scillm.records import Check, Setting
 from scillm_chutes.desk import shared_desk
 from scillm_chutes.resolution import Mode, resolve_model
 from scillm_chutes.settings import SETTINGS, accounts_from, first_base, loaded, site_from
+from scillm_chutes.sites import embedding_base
 
 if TYPE_CHECKING:
     from scillm.plugins.settings import Settings
@@ -43,17 +44,24 @@ class ChutesPlugin:
             raise SettingsError(
                 f"SCILLM_CHUTES_RESOLVE must be strict, smart or off, but is {mode!r}."
             )
-        site = site_from(settings, endpoint.api_base or first_base(settings))
-        market = shared_desk().market(site, cache_dir=settings["chutes_cache_dir"])
-        catalog = market.trusted()
-        if catalog is None:
+        base = endpoint.api_base or first_base(settings)
+        ids = self._ids(base, settings)
+        if ids is None:
             return None
+        # The hook is not told whether texts or chats are asked for; no id is both.
+        ids += self._ids(embedding_base(base), settings) or ()
         try:
-            return resolved_list(model, catalog.ids, mode=mode)
+            return resolved_list(model, ids, mode=mode)
         except (AmbiguousModelError, UnknownModelError):
             if endpoint.name:
                 return None
             raise
+
+    def _ids(self, api_base: str, settings: Settings) -> tuple[str, ...] | None:
+        site = site_from(settings, api_base)
+        market = shared_desk().market(site, cache_dir=settings["chutes_cache_dir"])
+        catalog = market.trusted()
+        return None if catalog is None else catalog.ids
 
     def scillm_checks(self) -> Sequence[Check]:
         """Whether a key is set; asking the service is `scillm chutes doctor`."""

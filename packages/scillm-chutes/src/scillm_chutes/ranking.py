@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from attrs import evolve, frozen
 
-from scillm_chutes.capability import lacks, unsaid
+from scillm_chutes.capability import TEXT, lacks, unsaid
 from scillm_chutes.records import Busyness, Catalog, Feed, Model, Ranked
 
 STALE_S = 2700.0
@@ -25,7 +25,9 @@ class RankRules:
 
     needs: Collection[str] = frozenset()
     allow_unsaid: bool = True
-    """Whether a model stays in whose row is silent about a need."""
+    """Whether a model stays in whose row is silent about a need.
+
+    Silence about text is no reason: the catalog of chats lists nothing else."""
     price_weight: float = 0.0
     stale_s: float = STALE_S
     margin: float = MARGIN
@@ -112,7 +114,7 @@ def official_terms(busy: Busyness) -> dict[str, float]:
     return {
         "free": active * (1.0 - used_share(busy)),
         "growing": 0.05 * min(busy.scale_allowance, 8.0) if busy.scalable else 0.0,
-        "refused": -2.0 * active * refused_share(busy),
+        "refused": 0.0 - 2.0 * active * refused_share(busy),
     }
 
 
@@ -143,8 +145,8 @@ def _terms(busy: Busyness | None, seen: Seen) -> dict[str, float]:
     return {
         "room": room,
         "growing": growing,
-        "refused_by_feed": -told,
-        "refused_to_us": -2.0 * seen.refused,
+        "refused_by_feed": 0.0 - told,
+        "refused_to_us": 0.0 - 2.0 * seen.refused,
         "resting": -1.0 if seen.rest_s > 0 else 0.0,
     }
 
@@ -153,7 +155,7 @@ def _left_out(model: Model, busy: Busyness | None, rules: RankRules) -> str:
     missing = lacks(model, rules.needs)
     if missing:
         return f"cannot do {', '.join(missing)}"
-    silent = unsaid(model, rules.needs)
+    silent = unsaid(model, set(rules.needs) - {TEXT})
     if silent and not rules.allow_unsaid:
         return f"does not say whether it can do {', '.join(silent)}"
     if busy is not None and busy.active == 0:

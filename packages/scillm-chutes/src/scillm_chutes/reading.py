@@ -17,15 +17,26 @@ if TYPE_CHECKING:
 PRIVATE = "[private chute]"
 PER_MILLION = 1_000_000.0
 STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?")
+EMBEDDER = "tei"
+"""The template of chutes that make vectors."""
+EMBEDDINGS = frozenset({"embedding"})
 FEATURES = {"structured_output": "structured_outputs"}
 
 
 def read_catalog(document: Json, *, now: float) -> Catalog:
-    """The catalog in the reply of `/v1/models`; `MalformedReplyError` for another shape."""
-    rows = document.get("data") if isinstance(document, Mapping) else None
+    """The catalog in the reply of `/v1/models`, or of `/chutes/` asked for what makes vectors.
+
+    `MalformedReplyError` for another shape.
+    """
+    held = document if isinstance(document, Mapping) else {}
+    read, name = (_model, "id") if "data" in held else (_embedder, "name")
+    rows = held.get("data", held.get("items"))
     if not isinstance(rows, list):
-        raise MalformedReplyError("/v1/models should hold a list `data`, but has another shape.")
-    models = [_model(row) for row in rows if isinstance(row, Mapping) and _text(row.get("id"))]
+        raise MalformedReplyError(
+            "A catalog should hold a list `data` (/v1/models) or `items` (/chutes/), but has "
+            "another shape."
+        )
+    models = [read(row) for row in rows if isinstance(row, Mapping) and _text(row.get(name))]
     return Catalog(models=tuple({model.id: model for model in models}.values()), at=now)
 
 
@@ -73,6 +84,26 @@ def _model(row: Mapping[str, Any]) -> Model:
         completion_usd=_per_token(price.get("completion")),
         confidential=confidential if isinstance(confidential, bool) else None,
     )
+
+
+def _embedder(row: Mapping[str, Any]) -> Model:
+    """A row of `/chutes/`; only the template tells what a chute makes."""
+    price = row.get("current_estimated_price")
+    per_million = price.get("per_million_tokens") if isinstance(price, Mapping) else None
+    dollars = _in_dollars(per_million, "input")
+    return Model(
+        id=row["name"],
+        chute_id=_text(row.get("chute_id")),
+        outputs=EMBEDDINGS if row.get("standard_template") == EMBEDDER else None,
+        prompt_usd=dollars,
+        # No tokens come out, so a price for them is never asked.
+        completion_usd=None if dollars is None else 0.0,
+    )
+
+
+def _in_dollars(prices: Json, side: str) -> float | None:
+    found = prices.get(side) if isinstance(prices, Mapping) else None
+    return _per_token(found.get("usd")) if isinstance(found, Mapping) else None
 
 
 def _busyness(row: Mapping[str, Any]) -> Busyness:

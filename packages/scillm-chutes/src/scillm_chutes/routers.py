@@ -16,12 +16,13 @@ from scillm.plugins.registry import Registry
 from scillm.protocols import Closes
 from scillm.routing.router import Router
 
-from scillm_chutes.capability import needs_of_kind
+from scillm_chutes.capability import EMBEDDING, needs_of_kind
 from scillm_chutes.desk import Desk, shared_desk
 from scillm_chutes.provider import PROVIDER, Chutes
 from scillm_chutes.ranking import RankRules
 from scillm_chutes.resolution import resolve_model
 from scillm_chutes.settings import accounts_from, loaded, pins_from, site_from
+from scillm_chutes.sites import embedding_base
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -65,7 +66,7 @@ class RankedRouter(Router):
         self._rank_rules = rules
         self._most = most
         self.preferred = ""
-        entries = entries_of(self._lots, rules, most=most)
+        entries = self._entries()
         if not entries:
             raise UnknownModelError(nothing_fits(self._lots, rules, kind))
         # Calls that wait for a key's pace are in flight: the shortest line is taken.
@@ -87,15 +88,23 @@ class RankedRouter(Router):
 
     def reorder(self) -> None:
         """Take over the present ranking; without any usable model the last order stays."""
-        entries = entries_of(
-            self._lots, self._rank_rules, most=self._most, incumbent=self.preferred
-        )
+        entries = self._entries()
         if not entries:
             return
         rows = rows_of(entries, self._kind)
         self.preferred = entries[0].row.id
         if rows != list(self.model_list):
             self.set_model_list(rows)
+
+    def _entries(self) -> list[Entry]:
+        entries = entries_of(
+            self._lots, self._rank_rules, most=self._most, incumbent=self.preferred or None
+        )
+        if self._kind != EMBEDDING or not entries:
+            return entries
+        # Vectors of two models cannot be compared: a Router stays with the one it has begun with.
+        only = self.preferred or entries[0].row.id
+        return [entry for entry in entries if entry.row.id == only]
 
 
 def auto_router_from_env(**arguments: Any) -> RankedRouter:
@@ -108,6 +117,7 @@ async def aauto_router_from_env(
     kind: str = "text",
     require_json: bool = False,
     require_tools: bool = False,
+    allow_unknown: bool = False,
     price_weight: float = 0.0,
     max_candidates_per_base: int = MOST_CANDIDATES,
     desk: Desk | None = None,
@@ -116,21 +126,21 @@ async def aauto_router_from_env(
 ) -> RankedRouter:
     """A Router over the models of CHUTES_API_BASE[_n] that can do what is asked, best first.
 
-    Call it as `router.completion(router.group, messages)`. `kind` is text, vlm, tools or embedding.
+    Call it as `router.completion(router.group, messages)`, or for the kind embedding as
+    `router.embedding(router.group, texts)`; the other kinds are text, vlm and tools. A model whose
+    row does not say whether it can do what is required is left out, unless `allow_unknown`.
     Fetches catalog and utilization once; later refreshes run in the background while calls are
     made. Where CHUTES_{TEXT,VLM,TOOLS}_MODEL pins a model, only it and its alternates are asked,
-    the pinned one first while it is usable. Further arguments are the Router's own.
+    the pinned one first while it is usable. Vectors of two models cannot be compared, so a Router
+    for embedding stays with one: CHUTES_EMBEDDING_MODEL, else the best when it was made. Further
+    arguments are the Router's own.
     """
     settings = loaded(environ)
     desk = desk or shared_desk()
     needs = needs_of_kind(kind, require_json=require_json, require_tools=require_tools)
     lots = [
-        Lot(
-            account=account,
-            market=market_of(desk, settings, account.api_base),
-            pins=() if kind == "embedding" else pins_from(settings, kind, account.number),
-        )
-        for account in accounts_from(settings)
+        evolve(lot, pins=pins_from(settings, kind, lot.account.number))
+        for lot in lots_of(desk, settings, kind)
     ]
     await look([lot.market for lot in lots], settings)
     registry = arguments.pop("registry", None) or Registry(
@@ -140,12 +150,7 @@ async def aauto_router_from_env(
     return RankedRouter(
         lots,
         kind=kind,
-        rules=RankRules(
-            # Rows name no embedding modality anywhere; what says nothing is not sent vectors.
-            needs=needs,
-            allow_unsaid=kind != "embedding",
-            price_weight=price_weight,
-        ),
+        rules=RankRules(needs=needs, allow_unsaid=allow_unknown, price_weight=price_weight),
         most=max_candidates_per_base,
         registry=registry,
         **{"settings": settings, **arguments},
@@ -231,6 +236,22 @@ def nothing_fits(lots: Sequence[Lot], rules: RankRules, kind: str) -> str:
         said = "; ".join(sorted(left_out)) or "no reason given"
         reasons.append(f"{base}: {len(ranked)} models, none usable ({said}){pinned}")
     return f"No Chutes model of kind {kind} can be asked: {' | '.join(reasons)}."
+
+
+def lots_of(desk: Desk, settings: Mapping[str, Json], kind: str) -> list[Lot]:
+    """Every account with the base and the market that serve `kind`."""
+    return [
+        Lot(
+            account=evolve(account, api_base=base_for(kind, account.api_base)),
+            market=market_of(desk, settings, base_for(kind, account.api_base)),
+        )
+        for account in accounts_from(settings)
+    ]
+
+
+def base_for(kind: str, api_base: str) -> str:
+    """The base that serves `kind` beside a base for chats."""
+    return embedding_base(api_base) if kind == EMBEDDING else api_base
 
 
 def market_of(desk: Desk, settings: Mapping[str, Json], api_base: str) -> Market:

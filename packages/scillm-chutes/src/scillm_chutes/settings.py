@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from scillm.records import Json
 
 NUMBERS = range(1, 6)
-PIN_KINDS = {"text": "text", "vlm": "vlm", "tools": "tools"}
-ALTERNATES = ("", "_alt1", "_alt2")
+PIN_KINDS = ("text", "vlm", "tools")
+"""Kinds that know alternates; vectors of an alternate would be of no use."""
+ALTERNATES = ("_alt1", "_alt2")
 NO_KEY = (
     "No key for Chutes is set: put one into CHUTES_API_KEY (or CHUTES_API_KEY_1 … _5); "
     "`scillm chutes fake` serves a fake to try without an account."
@@ -44,11 +45,13 @@ def _pins() -> list[Setting]:
         name = f"chutes_{kind}_model"
         doc = f"The model that routers of kind {kind} ask first."
         rows += _numbered(name, (name.upper(),), doc)
-        for suffix in ALTERNATES[1:]:
+        for suffix in ALTERNATES:
             alternate = name + suffix
             doc = f"An alternate of the pinned {kind} model."
             rows.append(Setting(name=alternate, env=(alternate.upper(),), doc=doc))
-    return rows
+    name = "chutes_embedding_model"
+    doc = "The model that routers of kind embedding stay with."
+    return [*rows, *_numbered(name, (name.upper(),), doc)]
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -141,7 +144,8 @@ def pins_from(settings: Mapping[str, Json], kind: str, number: int) -> tuple[str
     """The pinned model of an account and the alternates, in order; empty where none is set."""
     name = f"chutes_{kind}_model"
     primary = settings.get(f"{name}_{number}") if number else None
-    names = (primary or settings.get(name), *(settings.get(name + a) for a in ALTERNATES[1:]))
+    alternates = ALTERNATES if kind in PIN_KINDS else ()
+    names = (primary or settings.get(name), *(settings.get(name + a) for a in alternates))
     return tuple(dict.fromkeys(pin for pin in names if pin))
 
 

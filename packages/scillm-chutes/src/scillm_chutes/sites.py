@@ -1,7 +1,8 @@
-"""Where things are: the management host beside an inference base, and every URL in use."""
+"""Where things are: the hosts beside an inference base, and every URL in use."""
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, urlsplit
 
 from attrs import frozen
@@ -9,6 +10,10 @@ from scillm.errors import SettingsError
 
 OFFICIAL_BASE = "https://llm.chutes.ai/v1"
 OFFICIAL_MANAGEMENT = "https://api.chutes.ai"
+CHAT_HOSTS = {"llm.chutes.ai": "embed.chutes.ai"}
+"""Hosts of chats, and the host beside each that makes vectors."""
+EMBEDDING_CHUTES = "/chutes/?include_public=true&template=tei&limit=1000"
+"""The public chutes that make vectors: `/v1/models` lists none of them."""
 
 
 @frozen(kw_only=True)
@@ -19,8 +24,16 @@ class Site:
     management: str | None
 
     @property
-    def models(self) -> str:
-        """The public catalog."""
+    def embeds(self) -> bool:
+        """Whether this is a base of vectors."""
+        parts = urlsplit(self.api_base)
+        return parts.hostname in CHAT_HOSTS.values() or parts.path.startswith("/_embed/")
+
+    @property
+    def catalog(self) -> str:
+        """Where the models are listed, open to all."""
+        if self.embeds:
+            return self.at_management(EMBEDDING_CHUTES)
         return f"{self.api_base}/models"
 
     def at_management(self, path: str, *names: str) -> str:
@@ -36,7 +49,8 @@ class Site:
 def site_of(api_base: str, management: str | None = None) -> Site:
     """The site of an inference base.
 
-    The official hosts are known; a base under `/_llm/` (the fake) has its management at `/_api`.
+    The official hosts are known; a base under `/_llm/` or `/_embed/` (the fake) has its management
+    at `/_api`.
     """
     base = api_base.strip().rstrip("/")
     parts = urlsplit(base)
@@ -48,6 +62,14 @@ def site_of(api_base: str, management: str | None = None) -> Site:
     host = (parts.hostname or "").lower()
     if found is None and (host == "chutes.ai" or host.endswith(".chutes.ai")):
         found = OFFICIAL_MANAGEMENT
-    if found is None and parts.path.startswith("/_llm"):
+    if found is None and parts.path.startswith(("/_llm", "/_embed")):
         found = f"{parts.scheme}://{parts.netloc}/_api"
     return Site(api_base=base, management=found)
+
+
+def embedding_base(api_base: str) -> str:
+    """The base for vectors beside a base for chats; a base of another service serves both."""
+    parts = urlsplit(api_base.strip())
+    path = re.sub("^/_llm(?=/|$)", "/_embed", parts.path)
+    host = CHAT_HOSTS.get((parts.hostname or "").lower(), parts.netloc)
+    return parts._replace(netloc=host, path=path).geturl()

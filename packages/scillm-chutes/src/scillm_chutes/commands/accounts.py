@@ -5,21 +5,22 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import click
 from attrs import asdict
 from scillm import portal
 from scillm.cli import output
-from scillm.errors import ScillmError
+from scillm.errors import CapacityError, ScillmError
 from scillm.records import Check
 from scillm.routing.router import Router
 
 from scillm_chutes.account import Usage, usage, warm_up
-from scillm_chutes.capability import needs_of_kind
+from scillm_chutes.capability import EMBEDDING, needs_of_kind
 from scillm_chutes.commands.session import AS_JSON, told, with_transport
 from scillm_chutes.desk import shared_desk
 from scillm_chutes.ranking import RankRules, candidates
 from scillm_chutes.resolution import resolve_model
-from scillm_chutes.routers import look, market_of
+from scillm_chutes.routers import base_for, look, market_of
 from scillm_chutes.settings import accounts_from, loaded, site_from
 
 if TYPE_CHECKING:
@@ -77,29 +78,44 @@ def usage_command(*, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait.",
+)
 @AS_JSON
 def warmup(*, model: str, timeout: float, as_json: bool) -> None:
     """Wake MODEL and wait until an instance serves it."""
     with told():
         settings = loaded()
         account = accounts_from(settings)[0]
-        market = market_of(shared_desk(), settings, account.api_base)
-        portal.call(look, [market], settings)
-        catalog = market.known()
-        name = resolve_model(model, catalog.ids).id if catalog else model
+        bases = dict.fromkeys(base_for(kind, account.api_base) for kind in ("text", EMBEDDING))
+        markets = [market_of(shared_desk(), settings, base) for base in bases]
+        portal.call(look, markets, settings)
+        ids = [name for market in markets if (known := market.known()) for name in known.ids]
+        name = resolve_model(model, ids).id if ids else model
         statuses: list[Any] = []
 
         async def work(transport: Transport) -> None:
-            stream = warm_up(transport, market.site, account.api_key, name, timeout_s=timeout)
-            async with aclosing(stream) as found:
-                async for status in found:
-                    if not as_json and (not statuses or status != statuses[-1]):
-                        output.line(f"{status.get('status')}: {status.get('log', '')}")
-                    statuses.append(status)
+            stream = warm_up(transport, markets[0].site, account.api_key, name, timeout_s=timeout)
+            with anyio.move_on_after(timeout):
+                async with aclosing(stream) as found:
+                    async for status in found:
+                        if not as_json and (not statuses or status != statuses[-1]):
+                            output.line(f"{status.get('status')}: {status.get('log', '')}")
+                        statuses.append(status)
+                return
+            raise CapacityError(
+                f"{name} was not hot within {timeout:g} s; wait on, or give a longer --timeout.",
+                provider="chutes",
+                model=name,
+            )
 
         with_transport(settings, work)
-        market.warmed(name)
+        for market in markets:
+            market.warmed(name)
     if as_json:
         output.document({"model": name, "status": "hot", "last": statuses[-1]})
 
@@ -124,7 +140,9 @@ def _account_checks(
             detail=feed_failed or feed,
         )
     )
-    best = candidates(market.ranked(RankRules(needs=needs_of_kind("text", require_json=True))))
+    best = candidates(
+        market.ranked(RankRules(needs=needs_of_kind("text", require_json=True), allow_unsaid=False))
+    )
     chosen = model or next(iter(best), None)
     reason = "left out by --no-chat" if no_chat else "no model to ask" if chosen is None else ""
     if rows[0].ok is False:

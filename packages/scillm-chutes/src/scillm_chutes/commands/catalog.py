@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from scillm.cli import output
 
-from scillm_chutes.capability import CHECKS, TEXT, can, needs_of_kind
+from scillm_chutes.capability import CHECKS, EMBEDDING, TEXT, can, needs_of_kind
 from scillm_chutes.commands.session import AS_JSON, KIND, market, told
 from scillm_chutes.extras import UTIL_THRESHOLD, find_best_chutes_model
 from scillm_chutes.peers import env_lines, peers, router_lines
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from scillm_chutes.records import Model, Ranked
 
+ALLOW_UNKNOWN = click.option(
+    "--allow-unknown", is_flag=True, help="Also models that do not say whether they can."
+)
 STATES: Mapping[bool | None, str] = {True: "yes", False: "no", None: "?"}
 
 
@@ -54,6 +57,7 @@ def models(*, as_json: bool) -> None:
 @AS_JSON
 @click.option("--require-json", is_flag=True, help="Only models with JSON mode.")
 @click.option("--require-tools", is_flag=True, help="Only models with tools.")
+@ALLOW_UNKNOWN
 @click.option("--official", is_flag=True, help="The score of the official router.")
 @click.option("--price-weight", type=float, default=0.0, help="What the dearest model loses.")
 def rank(
@@ -62,14 +66,20 @@ def rank(
     as_json: bool,
     require_json: bool,
     require_tools: bool,
+    allow_unknown: bool,
     official: bool,
     price_weight: float,
 ) -> None:
-    """Rank the models and show every term of each score."""
+    """Rank the models and show the terms of each score; --json has also those that are all zero."""
     with told():
         needs = needs_of_kind(kind, require_json=require_json, require_tools=require_tools)
-        rules = RankRules(needs=needs, official=official, price_weight=price_weight)
-        found = market(loaded())
+        rules = RankRules(
+            needs=needs,
+            allow_unsaid=allow_unknown,
+            official=official,
+            price_weight=price_weight,
+        )
+        found = market(loaded(), kind)
         ranked = found.ranked(rules)
     if as_json:
         output.document(
@@ -81,7 +91,7 @@ def rank(
             }
         )
         return
-    terms = list(dict.fromkeys(name for row in ranked for name in row.terms))
+    terms = dict.fromkeys(name for row in ranked for name, value in row.terms.items() if value)
     shown = [
         [
             row.id,
@@ -128,9 +138,16 @@ def resolve(*, name: str, mode: str, as_json: bool) -> None:
     show_default=True,
     help="Use above which a model is passed over while another is below.",
 )
+@ALLOW_UNKNOWN
 @AS_JSON
 def best(
-    *, kind: str, require_json: bool, require_tools: bool, util_threshold: float, as_json: bool
+    *,
+    kind: str,
+    require_json: bool,
+    require_tools: bool,
+    util_threshold: float,
+    allow_unknown: bool,
+    as_json: bool,
 ) -> None:
     """Show the one model to ask now. Needs a key, and sends it nowhere."""
     with told():
@@ -138,6 +155,7 @@ def best(
             kind,
             require_json=require_json,
             require_tools=require_tools,
+            allow_unknown=allow_unknown,
             util_threshold=util_threshold,
         )
     if found is None:
@@ -154,20 +172,23 @@ def best(
 @click.option("--max", "most", type=click.IntRange(1, 10), default=2, show_default=True)
 @AS_JSON
 def peers_command(*, kind: str, primary: str | None, most: int, as_json: bool) -> None:
-    """Print a ready `.env` and Router with a model and its alternates, nearest in size."""
+    """Print a ready `.env` and Router with a model and its alternates, nearest in size.
+
+    A model of vectors has none: those of another cannot be compared with its own.
+    """
     with told():
         settings = loaded()
-        found = market(settings)
+        found = market(settings, kind)
         catalog = found.known()
         ids = catalog.ids if catalog else ()
-        ranked = found.ranked(RankRules(needs=needs_of_kind(kind)))
+        ranked = found.ranked(RankRules(needs=needs_of_kind(kind), allow_unsaid=False))
         usable = candidates(ranked)
-        pins = pins_from(settings, kind, 0) if kind != "embedding" else ()
+        pins = pins_from(settings, kind, 0)
         chosen = primary or (pins[0] if pins else "")
         first = resolve_model(chosen, ids).id if chosen else next(iter(usable), "")
     if not first:
         raise click.ClickException(f"No model of kind {kind} can be asked.")
-    alternates = peers(ranked, first, most=most)
+    alternates = [] if kind == EMBEDDING else peers(ranked, first, most=most)
     if as_json:
         output.document({"primary": first, "alternates": alternates})
         return

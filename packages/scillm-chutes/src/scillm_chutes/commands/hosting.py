@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 from scillm.cli import output
+from scillm.errors import MalformedReplyError
 
 from scillm_chutes.commands.session import AS_JSON, told, with_transport
 from scillm_chutes.deploy import deploy_commands, run
@@ -57,6 +59,18 @@ def deploy(*, target: str, build: bool, accept_fee: bool) -> None:
         raise click.exceptions.Exit(code)
 
 
+def presence(row: Any, chute: str) -> tuple[int, bool]:
+    """Active instances in a row of `/chutes/`, and whether it is hot."""
+    if not isinstance(row, Mapping):
+        raise MalformedReplyError(
+            f"The row of {chute} should be an object, but is a JSON {type(row).__name__}.",
+            provider="chutes",
+        )
+    instances = row.get("instances") or ()
+    active = sum(1 for one in instances if isinstance(one, Mapping) and one.get("active"))
+    return active, bool(row.get("hot", active > 0))
+
+
 @click.command()
 @click.argument("chute")
 @AS_JSON
@@ -72,12 +86,13 @@ def ready(*, chute: str, as_json: bool) -> None:
             return await fetch_json(transport, url, key=account.api_key)
 
         row = with_transport(settings, work)
-    active = sum(1 for one in row.get("instances", ()) if one.get("active"))
-    hot = bool(row.get("hot", active > 0))
+        active, hot = presence(row, chute)
     if as_json:
         output.document({"chute": chute, "hot": hot, "active_instances": active})
     else:
-        output.line(f"{row.get('name', chute)}: {'hot' if hot else 'cold'}, {active} instances")
+        output.line(
+            f"{row.get('name', chute)}: {'hot' if hot else 'cold'}, {active} active instances"
+        )
     if not hot:
         raise click.exceptions.Exit(1)
 

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 from scillm import portal
-from scillm.errors import AmbiguousModelError, ScillmError, UnknownModelError, UsageError
+from scillm.errors import (
+    AmbiguousModelError,
+    ScillmError,
+    SettingsError,
+    UnknownModelError,
+    UsageError,
+)
 from scillm.http.choice import make_transport
 from scillm.protocols import Closes
 
 from scillm_chutes.desk import shared_desk
-from scillm_chutes.routers import look, market_of
+from scillm_chutes.routers import base_for, look, market_of
 from scillm_chutes.settings import first_base
 
 if TYPE_CHECKING:
@@ -35,6 +41,12 @@ KIND = click.option(
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class WrongSettings(click.ClickException):
+    """The command was called rightly: its usage would only hide the one sentence that helps."""
+
+    exit_code = 2
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Our errors as click's: wrong use or settings exit with 2, everything else with 1."""
@@ -42,15 +54,17 @@ def told() -> Iterator[None]:
         yield
     except (AmbiguousModelError, UnknownModelError) as error:
         raise click.ClickException(error.message) from error
+    except SettingsError as error:
+        raise WrongSettings(error.message) from error
     except UsageError as error:
         raise click.UsageError(error.message) from error
     except ScillmError as error:
         raise click.ClickException(error.message) from error
 
 
-def market(settings: Settings) -> Market:
+def market(settings: Settings, kind: str = "text") -> Market:
     """The market of the environment, looked at now; `UnknownModelError` without any catalog."""
-    found = market_of(shared_desk(), settings, first_base(settings))
+    found = market_of(shared_desk(), settings, base_for(kind, first_base(settings)))
     portal.call(look, [found], settings)
     if found.known() is None:
         raise UnknownModelError(

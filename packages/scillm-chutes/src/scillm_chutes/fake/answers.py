@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -31,11 +32,12 @@ def usage(body: Mapping[str, Any], completion_tokens: int) -> dict[str, Any]:
 
 
 def text_for(body: Mapping[str, Any], served: str) -> str:
-    """JSON where JSON was asked for, else a greeting that names the model."""
+    """JSON where JSON was asked for, else a greeting that names the model and the question."""
     asked = body.get("response_format")
     if isinstance(asked, dict) and asked.get("type") in ("json_object", "json_schema"):
         return json.dumps({"ok": True})
-    return f"Grüße from {served}."
+    asked = json.dumps(body["messages"], sort_keys=True).encode()
+    return f"Grüße from {served} to question {hashlib.sha256(asked).hexdigest()[:6]}."
 
 
 def completion(body: Mapping[str, Any], served: str, call_id: str) -> dict[str, Any]:
@@ -84,15 +86,20 @@ def chunks(body: Mapping[str, Any], served: str, call_id: str) -> Iterator[dict[
 
 
 def embeddings(body: Mapping[str, Any], served: str) -> dict[str, Any]:
-    """A vector of three numbers for each input."""
-    inputs = body.get("input")
+    """Three numbers from the digest of each text; a word is a token."""
+    inputs = body["input"]
     texts = inputs if isinstance(inputs, list) else [inputs]
+    used = sum(len(str(text).split()) for text in texts)
     return {
         "object": "list",
         "model": served,
         "data": [
-            {"object": "embedding", "index": index, "embedding": [0.0, 0.5, 1.0]}
-            for index, _ in enumerate(texts)
+            {"object": "embedding", "index": index, "embedding": _vector(text)}
+            for index, text in enumerate(texts)
         ],
-        "usage": {"prompt_tokens": len(texts), "total_tokens": len(texts)},
+        "usage": {"prompt_tokens": used, "total_tokens": used},
     }
+
+
+def _vector(text: Any) -> list[float]:
+    return [byte / 255.0 for byte in hashlib.sha256(str(text).encode()).digest()[:3]]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
-from scillm_chutes.fake.answers import chunks, completion
+from scillm_chutes.fake.answers import chunks, completion, embeddings
 from scillm_chutes.fake.replies import Answer, Document, Refusal, Reply, WarmUp
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class Connection(BaseHTTPRequestHandler):
         elif isinstance(reply, WarmUp):
             self._warm_up(reply.model)
         else:
-            self._chat(reply)
+            self._infer(reply)
 
-    def _chat(self, answer: Answer) -> None:
+    def _infer(self, answer: Answer) -> None:
         fake, model = self.server.fake, answer.model
         try:
             slow = SLOW_S if answer.fault == "slow first byte" else 0.0
@@ -97,7 +97,7 @@ class Connection(BaseHTTPRequestHandler):
             with fake.site.lock:
                 answer.account.billed += 1
                 fake.served.append(answer.served)
-            if answer.body.get("stream"):
+            if answer.body.get("stream") and "messages" in answer.body:
                 self._stream(answer)
             else:
                 self._complete(answer)
@@ -106,7 +106,10 @@ class Connection(BaseHTTPRequestHandler):
                 model.busy -= 1
 
     def _complete(self, answer: Answer) -> None:
-        document = completion(answer.body, answer.served, self._call_id())
+        if "messages" in answer.body:
+            document = completion(answer.body, answer.served, self._call_id())
+        else:
+            document = embeddings(answer.body, answer.served)
         headers = self._headers(answer)
         if answer.fault == "no choices":
             document["choices"] = []

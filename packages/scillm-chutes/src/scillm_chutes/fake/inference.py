@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scillm_chutes.fake.answers import embeddings
 from scillm_chutes.fake.judging import parts_of, wrong_for
-from scillm_chutes.fake.replies import Answer, Document, Refusal
+from scillm_chutes.fake.replies import Answer, Refusal
 
 if TYPE_CHECKING:
     from scillm_chutes.fake.accounts import FakeAccount
@@ -29,32 +28,44 @@ TROUBLES: Mapping[str, tuple[int, Any]] = {
 }
 
 
-def embed(site: Site, body: dict[str, Any]) -> Reply:
-    """Vectors, or 404 for a model that makes none."""
-    model = site.models.get(str(body.get("model")))
-    if model is None or "embedding" not in (model.outputs or ()):
-        return Refusal(status=404, detail=f"model not found: {body.get('model')}")
-    return Document(value=embeddings(body, model.id))
-
-
 def chat(
     site: Site, account: FakeAccount, headers: Mapping[str, str], body: dict[str, Any]
 ) -> Reply:
     """An answer to come, or the refusal of the last model that was asked."""
     if not isinstance(body.get("messages"), list) or not body["messages"]:
         return Refusal(status=400, detail="messages must be a non-empty list")
+    if parts_of(body, "file"):
+        return Refusal(status=400, detail="File content parts are not supported")
+    if len(parts_of(body, "image_url")) > MOST_IMAGES:
+        return Refusal(status=400, detail=f"At most {MOST_IMAGES} image URLs are supported")
+    return _routed(site, account, headers, body, template="vllm")
+
+
+def embed(
+    site: Site, account: FakeAccount, headers: Mapping[str, str], body: dict[str, Any]
+) -> Reply:
+    """Vectors to come, or the refusal of the last model that was asked."""
+    if not body.get("input"):
+        return Refusal(status=400, detail="input must not be empty")
+    return _routed(site, account, headers, body, template="tei")
+
+
+def _routed(
+    site: Site,
+    account: FakeAccount,
+    headers: Mapping[str, str],
+    body: dict[str, Any],
+    *,
+    template: str,
+) -> Reply:
     if account.trouble:
         status, detail = TROUBLES[account.trouble]
         if account.trouble == "daily quota":
             midnight = (site.clock() // 86_400 + 1) * 86_400
             detail = {**detail, "quota_reset_timestamp": midnight}
         return Refusal(status=status, detail=detail, headers=site.inject)
-    if parts_of(body, "file"):
-        return Refusal(status=400, detail="File content parts are not supported")
-    if len(parts_of(body, "image_url")) > MOST_IMAGES:
-        return Refusal(status=400, detail=f"At most {MOST_IMAGES} image URLs are supported")
     asked = str(body.get("model", ""))
-    found = _targets(site, asked)
+    found = [model for model in _targets(site, asked) if model.template == template]
     if not found:
         site.note("sent a body to an absent model")
         return Refusal(status=404, detail=f"model not found: {asked}")

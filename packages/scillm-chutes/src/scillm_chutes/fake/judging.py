@@ -54,7 +54,7 @@ def parts_of(body: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     """The content parts of that type in all messages."""
     return [
         part
-        for message in body["messages"]
+        for message in body.get("messages", ())
         if isinstance(message, dict) and isinstance(message.get("content"), list)
         for part in message["content"]
         if isinstance(part, dict) and part.get("type") == kind

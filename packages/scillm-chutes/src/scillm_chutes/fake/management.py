@@ -36,7 +36,7 @@ def management(
         "/ping": lambda: Document(value={"message": "pong"}),
         "/pricing": lambda: Document(value={"gpu_price_estimates": {}}),
         "/invocations/stats/llm": lambda: Document(value=_stats(site)),
-        "/chutes/": lambda: _chutes(site, int(query.get("limit", ["25"])[0])),
+        "/chutes/": lambda: _chutes(site, query),
     }
     if path in open_to_all:
         return open_to_all[path]()
@@ -52,9 +52,14 @@ def management(
     return _user(site, path, account)
 
 
-def _chutes(site: Site, limit: int) -> Reply:
-    rows = [_chute_row(model) for model in site.models.values() if model.public][:limit]
-    return Document(value={"total": len(rows), "page": 0, "limit": limit, "items": rows})
+def _chutes(site: Site, query: Mapping[str, list[str]]) -> Reply:
+    limit = int(query.get("limit", ["25"])[0])
+    rows = [_chute_row(model) for model in site.models.values() if model.public]
+    templates = query.get("template")
+    if templates is not None:
+        rows = [row for row in rows if row["standard_template"] in templates]
+    shown = rows[:limit]
+    return Document(value={"total": len(rows), "page": 0, "limit": limit, "items": shown})
 
 
 def _user(site: Site, path: str, account: FakeAccount) -> Reply:
@@ -126,7 +131,13 @@ def _chute_row(model: FakeModel) -> dict[str, Any]:
         "slug": model.slug,
         "public": model.public,
         "hot": model.active > 0,
-        "standard_template": "vllm",
+        "standard_template": model.template,
+        "current_estimated_price": {
+            "per_million_tokens": {
+                side: {"usd": dollars, "tao": dollars / 191.0}
+                for side, dollars in zip(("input", "output"), model.price, strict=True)
+            }
+        },
         "instances": [{"instance_id": str(n), "active": True} for n in range(model.active)],
     }
 

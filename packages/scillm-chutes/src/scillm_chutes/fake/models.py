@@ -58,6 +58,14 @@ class FakeModel:
         return kept[:58]
 
     @property
+    def template(self) -> str:
+        """What serves it: vllm for words, tei for vectors, diffusion for images."""
+        made = self.outputs or ()
+        if "embedding" in made:
+            return "tei"
+        return "diffusion" if "image" in made else "vllm"
+
+    @property
     def active(self) -> int:
         """Instances that serve."""
         return self.instances if self.state == "hot" else 0
@@ -135,5 +143,12 @@ def default_models() -> list[FakeModel]:
         FakeModel(id="gum/Gum-2-7B", state="cold", instances=0),
         FakeModel(id="hazel/Hazel-M2.1", in_feed=False),
         FakeModel(id="ivy/Ivy-Image-2", in_catalog=False, outputs=("image",)),
+        FakeModel(
+            id="juniper/Juniper-Embed-0.6B",
+            in_catalog=False,
+            inputs=("text",),
+            outputs=("embedding",),
+            price=(0.01, 0.0),
+        ),
         FakeModel(id="someone/Private-1B", in_catalog=False, public=False),
     ]

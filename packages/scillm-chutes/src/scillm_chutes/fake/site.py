@@ -116,7 +116,7 @@ class Site:
         if not isinstance(body, dict):
             return Refusal(status=400, detail="Invalid request body")
         if path == "/v1/embeddings" and host in ("embed", "slug"):
-            return embed(self, body)
+            return embed(self, account, headers, body)
         if path != "/v1/chat/completions" or host == "embed":
             return Refusal(status=404, detail="No matching cord found!")
         return chat(self, account, headers, body)
