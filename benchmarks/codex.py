@@ -160,18 +160,21 @@ async def first_pieces(url: str, upstream: Upstream, rounds: int) -> tuple[float
 
 
 def rss_mb(pid: int) -> float:
-    """Memory of the process and its children, in MB."""
-    total = 0
+    """Memory of the process and all below it, in MB."""
+    rows: dict[int, tuple[int, int]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             parent = int((entry / "stat").read_text().rsplit(") ", 1)[1].split()[1])
-            if pid in (int(entry.name), parent):
-                total += int((entry / "statm").read_text().split()[1])
+            rows[int(entry.name)] = parent, int((entry / "statm").read_text().split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return total * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def pages(of: int) -> int:
+        return rows[of][1] + sum(pages(child) for child, (up, _) in rows.items() if up == of)
+
+    return pages(pid) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 async def measured(root: Path, upstream: Upstream, url: str, pid: int, requests: int) -> None:

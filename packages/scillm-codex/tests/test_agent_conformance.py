@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from support.codex_cli import tools_folder
 
-pytest.importorskip("mcp", reason="the extra mcp is not installed")
 pytestmark = pytest.mark.deep
 
 PACKAGES = ("node@22.23.3", "@modelcontextprotocol/conformance@0.2.0-alpha.12")

@@ -6,15 +6,9 @@ import json
 import subprocess
 from typing import Any
 
-from scillm import Router
-from scillm.http.choice import make_transport
-from scillm.plugins.settings import load
-from scillm_codex.agent.opening import ToolPlan
-from scillm_codex.agent.server import AgentServer, agent_app
-from scillm_codex.agent.settings import AGENT_SETTINGS
 from support.codex_cli import need_openai_js
 from support.faulty import CHAT_PATH, FaultyServer, Json, completion_object
-from support.served import served
+from support.mini_agent import mini_agent
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 SCRIPT = """
@@ -69,22 +63,7 @@ def test_openais_javascript_sdk_works_unmodified(faulty_server: FaultyServer) ->
     script.write_text(SCRIPT)
     two_runs: list[Any] = [runs("print(6 * 7)"), says("It is 42."), runs("print(42)"), says("42!")]
     faulty_server.queue(CHAT_PATH, *two_runs)
-    transport = make_transport(load())
-    row = {"model": "openai_like/scripted", "api_base": faulty_server.base_url}
-    router = Router(
-        [{"model_name": "scripted", "litellm_params": row}],
-        transport=transport,
-        retry_enabled=False,
-    )
-    server = AgentServer(
-        router=router,
-        plugins=router.registry,
-        transport=transport,
-        settings=load(more=AGENT_SETTINGS),
-        plan=ToolPlan(tools=["python"]),
-        model="scripted",
-    )
-    with served(agent_app(server)) as url:
+    with mini_agent(faulty_server, tools=["python"]) as url:
         done = subprocess.run(
             ["node", str(script), url], capture_output=True, text=True, timeout=90, check=False
         )

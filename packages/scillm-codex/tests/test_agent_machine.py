@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from scillm.errors import UsageError
+from scillm.errors import StoredRunError, UsageError
 from scillm_codex.agent.machine import LAST, NUDGE, Agent, after, begin, what_next
 from scillm_codex.agent.records import (
     REASONS,
@@ -21,6 +21,14 @@ from scillm_codex.agent.records import (
     Heard,
     Question,
     Stop,
+    ToolSpec,
+)
+from scillm_codex.agent.rows import (
+    closing_row,
+    event_row,
+    failed_row,
+    opening_row,
+    replayed,
 )
 
 TASK = [{"role": "user", "content": "Do it."}]
@@ -308,3 +316,29 @@ def test_an_id_that_was_used_before_is_replaced() -> None:
     agent = after(agent, Heard(message=says(call("call_1_1"), call(None))))
 
     assert [one.id for one in agent.waiting] == ["call_1_1_2", "call_1_2"]
+
+
+def rows_of(agent: Agent, *events: Any) -> list[dict[str, Any]]:
+    head = opening_row(
+        "r", model="m", messages=TASK, tools=[ToolSpec(name=name) for name in TOOLS],
+        limits=AgentLimits(), created=0.0,
+    )  # fmt: skip
+    return [head, *(event_row(event) for event in events), closing_row(agent)]
+
+
+def test_rows_that_are_no_run_are_refused() -> None:
+    """A trace that begins otherwise, ends otherwise, or holds something else is not walked."""
+    event = Heard(message=says(content="x"))
+    rows = rows_of(run_of(event), event)
+    changed = {**rows[-1], "final_answer": "y"}
+
+    assert replayed(rows).finished
+    assert not replayed([*rows[:-1], failed_row(ValueError())]).finished
+    for wrong, said in (
+        ([], "first row"),
+        (rows[1:], "first row"),
+        ([*rows[:-1], changed], "does not come out"),
+        ([*rows[:-1], {"kind": "poem"}], "'poem'"),
+    ):
+        with pytest.raises(StoredRunError, match=said):
+            replayed(wrong)

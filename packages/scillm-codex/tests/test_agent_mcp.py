@@ -22,12 +22,10 @@ from scillm_codex.agent.records import Call, ToolAnswer
 from scillm_codex.agent.toolbox import Toolbox, shortened
 from scillm_codex.mcp.client import McpServer
 from scillm_codex.mcp.names import McpTarget, offered_name, offered_names, read_target
-from scillm_codex.mcp.results import answer_of
+from scillm_codex.mcp.results import answer_of, cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-pytest.importorskip("mcp", reason="the extra mcp is not installed")
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 STDIO = (sys.executable, SERVER)
@@ -373,3 +371,22 @@ def test_a_long_answer_keeps_its_ends(text: str, most: int) -> None:
 def test_environment_is_not_empty() -> None:
     """The check of a server's environment can fail: ours does hold variables."""
     assert "PATH" in os.environ
+
+
+class Grouped(Exception):
+    """An error that holds others, as exception groups do."""
+
+    def __init__(self, *exceptions: Exception) -> None:
+        super().__init__("a group")
+        self.exceptions = exceptions
+
+
+def test_the_cause_is_found_in_however_many_groups() -> None:
+    """The first error inside is told, by its kind where it says nothing; without end there is."""
+    deep: Exception = ValueError("inner")
+    for _ in range(30):
+        deep = Grouped(deep)
+
+    assert cause_of(Grouped(Grouped(ValueError("inner")), KeyError())) == "ValueError: inner"
+    assert cause_of(KeyError()) == "KeyError"
+    assert cause_of(deep) == "Grouped: a group"

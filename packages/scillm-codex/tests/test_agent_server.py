@@ -10,15 +10,9 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import TypeAdapter
-from scillm import Router
-from scillm.http.choice import make_transport
-from scillm.plugins.settings import load
 from scillm_codex.agent.legacy import BACKENDS, FIELDS
-from scillm_codex.agent.opening import ToolPlan
-from scillm_codex.agent.server import AgentServer, agent_app
-from scillm_codex.agent.settings import AGENT_SETTINGS
 from support.faulty import CHAT_PATH, FaultyServer, Json, completion_object
-from support.served import served
+from support.mini_agent import mini_agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,28 +48,7 @@ def upstream() -> Iterator[FaultyServer]:
 @pytest.fixture(scope="module")
 def base(upstream: FaultyServer) -> Iterator[str]:
     """The mini-agent's server on the scripted model."""
-    transport = make_transport(load())
-    row = {"model": "openai_like/scripted", "api_base": upstream.base_url}
-    other = {"model": "openai_like/other", "api_base": upstream.base_url}
-    router = Router(
-        [
-            {"model_name": "scripted", "litellm_params": row},
-            {"model_name": "other", "litellm_params": other},
-        ],
-        transport=transport,
-        retry_enabled=False,
-    )
-    server = AgentServer(
-        router=router,
-        plugins=router.registry,
-        transport=transport,
-        settings=load(more=AGENT_SETTINGS),
-        plan=ToolPlan(tools=["python"]),
-        model="scripted",
-        models=["other"],
-        http_bases=[upstream.root_url],
-    )
-    with served(agent_app(server)) as url:
+    with mini_agent(upstream, tools=["python"], others=["other"], bases=[upstream.root_url]) as url:
         yield url
 
 
@@ -209,6 +182,18 @@ def test_a_tool_service_is_asked_once_per_call(base: str, upstream: FaultyServer
 
     assert told["final_answer"] == "84"
     assert invoked == [{"name": "double", "arguments": {"n": 42}}]
+
+
+@pytest.mark.parametrize("row", [{"function": {}}, 7, {"name": "f", "parameters": [1]}], ids=str)
+def test_a_tool_that_is_none_is_not_left_out_silently(
+    base: str, upstream: FaultyServer, row: Any
+) -> None:
+    """A tool service whose list cannot be read is an error that shows what came."""
+    upstream.queue("/tools", Json([row]))
+    reply = agent_run(base, tool_backend="http", tool_http_base_url=upstream.root_url)
+
+    assert reply.status_code == 500
+    assert "cannot be used" in reply.json()["error"]["message"]
 
 
 def test_a_budget_is_told_by_its_older_name(base: str, upstream: FaultyServer) -> None:

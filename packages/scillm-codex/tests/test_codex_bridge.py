@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import openai
 import pytest
 from openai import OpenAI
 from scillm.errors import RateLimitError
-from scillm.models import ChatMessage, Choice, Completion, Function, ToolCall, Usage
+from scillm.models import (
+    ChatMessage,
+    Choice,
+    ChunkChoice,
+    Completion,
+    CompletionChunk,
+    Delta,
+    Function,
+    ToolCall,
+    Usage,
+)
+from scillm.serve.chat_app import ChatLimits
 from scillm_codex.responses.app import bridge_of_models, codex_config, responses_app
 from scillm_codex.sidecar.binary import find_binary
 from support.codex_cli import codex_root, need_codex
@@ -20,7 +32,7 @@ from support.served import served
 from support.tinymodel import GREEDY_TEXT, GREEDY_TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from scillm.records import ChatRequest
 
@@ -178,3 +190,79 @@ def test_a_key_is_asked_for() -> None:
         pytest.raises(openai.AuthenticationError),
     ):
         client.responses.create(model="m", input="hi")
+
+
+class Broken:
+    """A model whose stream begins well and then goes wrong in its own way."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    async def complete(self, request: ChatRequest, /) -> Completion:
+        if self.how == "silent":
+            await anyio.sleep_forever()
+        return completion(ChatMessage(content="whole"), reason="")
+
+    @asynccontextmanager
+    async def stream(
+        self, request: ChatRequest, /
+    ) -> AsyncIterator[AsyncIterator[CompletionChunk]]:
+        yield self.chunks()
+
+    async def chunks(self) -> AsyncIterator[CompletionChunk]:
+        yield CompletionChunk(id="c", model="m", choices=[ChunkChoice(delta=Delta(content="Be"))])
+        if self.how == "silent":
+            await anyio.sleep_forever()
+        if self.how == "raises":
+            raise RuntimeError("with a secret inside")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("ends", "The answer ended before it was finished."),
+        ("silent", "Nothing came for 0.5 s"),
+        ("raises", "The server failed in a way it does not know"),
+    ],
+)
+def test_a_stream_that_breaks_off_is_a_failed_response(how: str, said: str) -> None:
+    """It is never told as completed, never waited for without end, and tells nothing inner."""
+    app = responses_app(Broken(how), models=["m"], limits=ChatLimits(max_seconds=0.5))
+    with served(app) as url, OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        events = list(client.responses.create(model="m", input="hi", stream=True))
+
+    last: Any = events[-1]
+    assert last.type == "response.failed"
+    assert said in last.response.error.message
+    assert "secret" not in last.response.error.message
+    assert "response.completed" not in [event.type for event in events]
+
+
+def test_a_whole_answer_that_does_not_come_is_a_timeout() -> None:
+    """A model that hangs is stopped at the server's limit."""
+    app = responses_app(Broken("silent"), models=["m"], limits=ChatLimits(max_seconds=0.5))
+    with (
+        served(app) as url,
+        OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client,
+        pytest.raises(openai.InternalServerError) as caught,
+    ):
+        client.responses.create(model="m", input="hi")
+
+    assert caught.value.status_code == 504
+
+
+def test_a_whole_answer_without_a_reason_is_complete_in_both_forms() -> None:
+    """A function that answers has finished, also where it gives no finish reason."""
+
+    async def answer(_request: ChatRequest) -> Completion:
+        return Completion(choices=[Choice(message=ChatMessage(content="whole"))])
+
+    with (
+        served(responses_app(answer, models=["m"])) as url,
+        OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client,
+    ):
+        whole = client.responses.create(model="m", input="hi")
+        events = list(client.responses.create(model="m", input="hi", stream=True))
+
+    assert (whole.status, whole.output_text) == ("completed", "whole")
+    assert events[-1].type == "response.completed"

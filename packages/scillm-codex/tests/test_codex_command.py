@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from scillm_codex.sidecar.binary import find_binary, version_number
+from scillm_codex.sidecar.home import Upstream, make_home
 from support.codex_cli import codex_root, need_codex
 from support.codex_service import KEY, CodexService, message, sample
 
@@ -122,6 +124,76 @@ def test_an_open_address_needs_a_key() -> None:
 
     assert done.returncode == 2
     assert "0.0.0.0" in done.stderr
+    assert "SCILLM_CODEX_SIDECAR_KEY" in done.stderr
+
+
+@pytest.mark.parametrize("option", [("--turn-s", "-1"), ("--width", "0")])
+def test_a_limit_that_is_none_is_refused(tmp_path: Path, option: tuple[str, str]) -> None:
+    """A sidecar that could answer nothing does not start."""
+    done = scillm(tmp_path, "serve", "--echo", "--port", "0", *option)
+
+    assert done.returncode == 2
+    assert option[0] in done.stderr
+
+
+def test_each_command_says_what_it_is_for(tmp_path: Path) -> None:
+    """`scillm --help` tells the two commands of this package apart, in their own first words."""
+    from scillm_codex.agent.command import command as mini_agent
+    from scillm_codex.command import command as codex
+
+    done = subprocess.run(
+        [sys.executable, "-m", "scillm", "--help"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = " ".join(done.stdout.split())
+
+    for command in (codex, mini_agent):
+        assert command.help is not None
+        assert f"{command.name} {command.help}" in told
+
+
+def test_a_home_that_cannot_be_leaves_the_rest_out(tmp_path: Path) -> None:
+    """The doctor shows every check, and those it did not come to as not run."""
+    done = scillm(
+        tmp_path, "doctor", "--json", SCILLM_CODEX_BIN=str(need_codex()),
+        SCILLM_CODEX_HOME="/tmp/scillm-codex",
+    )  # fmt: skip
+
+    found = rows(done)
+    assert (done.returncode, found["home"]["ok"]) == (1, False)
+    left = ("config", "sandbox helper", "handshake", "models", "chat", "JSON judge")
+    assert [found[name]["ok"] for name in left] == [None] * len(left)
+
+
+def test_a_home_is_made_anew_without_a_moment_without_config() -> None:
+    """A Codex that starts meanwhile never reads an empty home, in which it had its shell."""
+    binary = find_binary(need_codex()).path
+    upstream = Upstream(base_url="http://127.0.0.1:9")
+    missing: list[str] = []
+    over = threading.Event()
+    with codex_root() as root:
+        config = make_home(root, "chat", upstream=upstream, binary=binary) / "config.toml"
+
+        def look() -> None:
+            while not over.is_set():
+                if "shell_tool = false" not in config.read_text():
+                    missing.append("the shell is on")
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        try:
+            for _ in range(3):
+                make_home(root, "chat", upstream=upstream, binary=binary)
+        finally:
+            over.set()
+            looking.join()
+        left = sorted(path.name for path in config.parent.glob("c*"))
+
+    assert missing == []
+    assert left == ["config.toml"]
 
 
 def test_a_home_below_tmp_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +25,10 @@ from scillm_codex.sidecar.child import Command
 from scillm_codex.sidecar.codex import CodexServer
 from scillm_codex.sidecar.keeper import Keeper, Renewal
 from support.codex_cli import codex_root, need_codex
-from support.codex_service import KEY, CodexService
+from support.codex_service import KEY, CodexService, call, message, outputs
 from support.codex_sidecar import upstream_of
+from support.leftovers import alive, descendants, running
+from support.leftovers import gone_within as gone_within_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -72,14 +76,6 @@ def run(
     return anyio.run(main)
 
 
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
-
-
 def gone_within(pid: int, limit_s: float) -> bool:
     end = time.monotonic() + limit_s
     while alive(pid):
@@ -107,7 +103,7 @@ def test_a_killed_codex_fails_what_runs_and_the_next_request_has_a_new_one(
             child = await keeper.ready()
             group.start_soon(slow)
             await under_way(service)
-            os.kill(child.process.pid, signal.SIGKILL)
+            os.kill(child.pid, signal.SIGKILL)
         answer = await server.complete(question())
         return failures, answer.text, keeper.starts, keeper.deaths
 
@@ -135,9 +131,9 @@ def test_an_old_process_is_replaced_without_hurting_a_request(
             await under_way(service)
             for _ in range(3):
                 await server.complete(question())
-            assert alive(first.process.pid)
+            assert alive(first.pid)
         await anyio.sleep(3)
-        return answers, keeper.renewals, alive(first.process.pid)
+        return answers, keeper.renewals, alive(first.pid)
 
     answers, renewals, still = run(service, binary, work, threads=2)
 
@@ -150,7 +146,7 @@ def test_leaving_ends_the_process(service: CodexService, binary: Binary) -> None
     """After the block no process of the sidecar's is there."""
 
     async def work(keeper: Keeper, _server: CodexServer) -> int:
-        return (await keeper.ready()).process.pid
+        return (await keeper.ready()).pid
 
     assert gone_within(run(service, binary, work), 5.0)
 
@@ -170,7 +166,9 @@ def test_a_binary_that_does_not_speak_says_what_it_said(tmp_path: Path) -> None:
         anyio.run(main)
 
 
-def serve_process(service: CodexService, binary: Binary, root: Path) -> tuple[Any, str]:
+def serve_process(
+    service: CodexService, binary: Binary, root: Path, *options: str
+) -> tuple[Any, str]:
     """`scillm codex serve` as a process of its own, and its base URL."""
     env = {
         "PATH": os.environ["PATH"],
@@ -182,29 +180,17 @@ def serve_process(service: CodexService, binary: Binary, root: Path) -> tuple[An
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "scillm", "codex", "serve", "--port", "0", "-m", "fake-plain"],
+        [sys.executable, "-m", "scillm", "codex", "serve", "--port", "0", "-m", "fake-plain",
+         *options],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()
     assert "ready on" in line, process.stderr.read() if process.stderr else ""
     return process, line.rsplit(" ", 1)[1].strip()
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rsplit(") ", 1)[1].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if parent == pid:
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -219,15 +205,69 @@ def test_no_codex_is_left_when_the_server_ends(
                     "messages": [{"role": "user", "content": "x" * 400}]}  # fmt: skip
             with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as stream:
                 next(stream.iter_bytes())
-                codexes = children_of(process.pid)
+                codexes = descendants(process.pid)
                 process.send_signal(how)
                 process.wait(20)
         finally:
             process.kill()
             process.communicate()
 
-    assert codexes
+    assert len(codexes) == 2  # Codex and its leash
     assert all(gone_within(pid, 5.0) for pid in codexes)
+
+
+@pytest.mark.parametrize("killed", ["the sidecar", "codex", "the leash"])
+@pytest.mark.parametrize("fallback", [False, True], ids=["app-server", "exec"])
+def test_no_command_of_the_agent_outlives_who_is_killed(
+    service: CodexService, binary: Binary, killed: str, *, fallback: bool
+) -> None:
+    """`kill -9` in the middle of a command, also one in a session of its own: nothing is left."""
+    mark = f"{random.random()}"[2:]
+    command = {"cmd": f"setsid sleep 301.{mark} & sleep 302.{mark}"}
+    with codex_root() as root:
+        work = root / "work"
+        work.mkdir()
+        options = ["--profile", "agent", "--cwd", str(work), *(["--exec"] if fallback else [])]
+        process, url = serve_process(service, binary, root, *options)
+        service.script = lambda body: [message("x")] if outputs(body) else [
+            call("exec_command", command)
+        ]  # fmt: skip
+        body = {"model": "fake-x", "messages": [{"role": "user", "content": "go"}]}
+        asking = threading.Thread(target=asked, args=(f"{url}/v1/chat/completions", body))
+        try:
+            asking.start()
+            begun = within(20, lambda: len(running(f"301.{mark}")) >= 2)
+            leash, codex = descendants(process.pid)[:2]
+            who = {"the sidecar": process.pid, "codex": codex, "the leash": leash}[killed]
+            os.kill(who, signal.SIGKILL)
+            if killed == "the leash":
+                process.terminate()
+                process.wait(30)
+            tools = gone_within_all(f"301.{mark}", 10.0)
+        finally:
+            service.script = None
+            process.kill()
+            process.communicate()
+            asking.join(10)
+        rest = gone_within_all(root, 10.0)
+
+    assert begun
+    assert tools
+    assert rest
+
+
+def asked(url: str, body: Any) -> None:
+    with suppress(httpx.HTTPError):
+        httpx.post(url, json=body, timeout=60)
+
+
+def within(limit_s: float, true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 USED: dict[str, set[str]] = {
@@ -322,7 +362,7 @@ def test_clients_that_leave_at_random_leave_nothing_behind(
             while service.running and time.monotonic() < end:
                 time.sleep(0.05)
             numbers = httpx.get(f"{url}/metrics").text
-            left = children_of(process.pid)
+            left = descendants(process.pid)
             last = {"model": "fake-plain", "messages": [{"role": "user", "content": "hi"}]}
             after = httpx.post(f"{url}/v1/chat/completions", timeout=30, json=last)
         finally:
@@ -331,5 +371,5 @@ def test_clients_that_leave_at_random_leave_nothing_behind(
 
     assert service.running == 0
     assert "scillm_codex_threads_open 0" in numbers
-    assert len(left) == 1
+    assert len(left) == 2
     assert after.json()["choices"][0]["message"]["content"] == "echo: hi"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scillm.errors import UnsupportedParamError
 from scillm.records import ChatRequest
+from scillm_codex.modelnames import bare_model, is_for_codex
 from scillm_codex.sidecar.history import INPUT_CHARS
 from scillm_codex.sidecar.lines import Lines
 from scillm_codex.sidecar.plan import PLAIN, Place, plan_of
@@ -152,6 +153,54 @@ def test_a_named_tool_is_the_only_one_offered() -> None:
     assert plan.tools == {"other"}
 
 
+def test_a_call_of_some_tool_is_asked_for_in_words() -> None:
+    """`required` is told to the model; Codex has no such setting."""
+    plan = plan_of(request(tools=[TOOL], tool_choice="required"), CHAT)
+
+    assert "Call one of the tools" in plan.thread["baseInstructions"]
+    assert plan.tools
+
+
+def test_plain_text_is_no_shape() -> None:
+    """`response_format` of the type text is what there is anyway."""
+    assert not plan_of(request(response_format={"type": "text"}), CHAT).checked
+
+
+def test_what_an_assistant_said_in_parts_or_refused_is_kept() -> None:
+    """Text parts are joined; a refusal is what was said."""
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    plan = plan_of(
+        request(
+            USER,
+            {"role": "assistant", "content": parts},
+            USER,
+            {"role": "assistant", "content": None, "refusal": "I will not."},
+            USER,
+        ),
+        CHAT,
+    )
+
+    said = [item["content"][0]["text"] for item in plan.history if item["role"] == "assistant"]
+    assert said == ["ab", "I will not."]
+
+
+@pytest.mark.parametrize(
+    ("model", "bare", "ours"),
+    [
+        ("gpt-5", "gpt-5", True),
+        ("codex-agent/gpt-5", "gpt-5", True),
+        ("code-agent/gpt-5", "gpt-5", True),
+        ("code_agent/gpt-5", "gpt-5", True),
+        ("codex/gpt-5", "gpt-5", False),
+        ("openai/gpt-5", "openai/gpt-5", False),
+        ("codex-agent/", "codex-agent/", True),
+    ],
+)
+def test_a_models_name_is_freed_of_our_prefixes(model: str, bare: str, *, ours: bool) -> None:
+    """What is left is the id Codex knows; ids without a provider are the sidecar's."""
+    assert (bare_model(model), is_for_codex(model)) == (bare, ours)
+
+
 ORPHAN = {"role": "tool", "tool_call_id": "call_9", "content": "42"}
 OPEN = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 
@@ -172,6 +221,30 @@ OPEN = {"role": "assistant", "content": None, "tool_calls": [CALL]}
         (request(tools=[TOOL], tool_choice="sometimes"), "tool_choice"),
         (request(response_format={"type": "xml"}), "response_format"),
         (request(reasoning_effort=3), "reasoning_effort"),
+        (request(tools={"type": "function"}), "tools"),
+        (
+            request(tools=[{"type": "function", "function": {"name": "f", "parameters": [1]}}]),
+            "tools[0]",
+        ),
+        (
+            request(response_format={"type": "json_schema", "json_schema": {"schema": 1}}),
+            "response_format",
+        ),
+        (request(response_format={"type": "json_schema", "json_schema": 1}), "response_format"),
+        (request(USER, {"role": "assistant", "tool_calls": 3}), "messages[1].tool_calls"),
+        (
+            request(USER, {"role": "assistant", "tool_calls": [{"id": 1}]}),
+            "messages[1].tool_calls[0]",
+        ),
+        (request(USER, {"role": "assistant", "refusal": 3}), "messages[1].refusal"),
+        (
+            request(USER, {"role": "assistant", "content": [{"type": "image"}]}),
+            "messages[1].content[0]",
+        ),
+        (
+            request({"role": "user", "content": [{"type": "image_url", "image_url": "file:///x"}]}),
+            "messages[0].content[0]",
+        ),
         (request(codex={"cwd": "/srv/work"}), "codex"),
     ],
 )

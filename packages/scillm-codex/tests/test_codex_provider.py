@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import scillm
 from scillm import portal
-from scillm.errors import RateLimitError, UsageError
+from scillm.errors import MalformedReplyError, RateLimitError, UsageError
+from scillm.http.choice import make_transport
+from scillm.plugins.registry import Registry
 from scillm.plugins.settings import load
-from scillm.records import Endpoint
-from scillm_codex.provider import CodexAgent, resolved, root_of, with_effort
+from scillm.protocols import Host
+from scillm.records import ChatRequest, Endpoint
+from scillm_codex.provider import CodexAgent, resolved, root_of
 from scillm_codex.settings import SETTINGS
 from scillm_codex.sidecar.app import Sidecar, sidecar_app
 from scillm_codex.sidecar.echo import refuse_beside_login
 from support.codex_service import CodexService
 from support.codex_sidecar import codex_sidecar
+from support.faulty import FaultyServer, Json
 from support.served import served
 
 if TYPE_CHECKING:
@@ -165,34 +171,82 @@ def test_a_v1_too_much_is_taken_off_and_told(caplog: pytest.LogCaptureFixture) -
 @pytest.mark.parametrize(
     "params", [{"reasoning_effort": "high"}, {"reasoning": {"effort": "high"}}]
 )
-def test_an_effort_goes_in_both_forms(params: dict[str, Any]) -> None:
-    """Servers that know one form or the other understand it."""
-    assert with_effort(params) == {"reasoning_effort": "high", "reasoning": {"effort": "high"}}
+def test_an_effort_goes_as_it_was_given(params: dict[str, Any]) -> None:
+    """In one form: a server that checks its parameters refuses the other."""
+    request = ChatRequest(model="m", messages=USER, params=params)
+
+    body = json.loads(provider("http://a:1").prepare(request).body)
+
+    assert body == {"model": "m", "messages": USER, **params}
+
+
+def test_an_effort_in_the_other_form_reaches_the_model(sidecar: str, service: CodexService) -> None:
+    """`reasoning={"effort": …}` goes through provider, sidecar and Codex too."""
+    scillm.completion(
+        model="codex-agent/gpt-5.5",
+        messages=USER,
+        api_base=sidecar,
+        extra_body={"reasoning": {"effort": "high"}},
+    )
+
+    assert service.seen[-1]["reasoning"]["effort"] == "high"
+
+
+def provider(base: str) -> CodexAgent:
+    found = settings()
+    host = Host(
+        transport=make_transport(found),
+        plugins=Registry(),
+        settings=found,
+        emit=lambda _event: None,
+    )
+    return CodexAgent(Endpoint(provider="codex-agent", api_base=base), host)
 
 
 def test_models_come_from_the_sidecar(echo: str) -> None:
     """The provider lists what the sidecar lists."""
-    from scillm.http.choice import make_transport
-    from scillm.plugins.registry import Registry
-    from scillm.protocols import Host
 
     async def listed() -> Any:
-        found = settings()
-        host = Host(
-            transport=make_transport(found),
-            plugins=Registry(),
-            settings=found,
-            emit=lambda _event: None,
-        )
-        return await CodexAgent(Endpoint(provider="codex-agent", api_base=echo), host).models()
+        return await provider(echo).models()
 
     assert list(portal.call(listed)) == ["codex-echo"]
 
 
+@pytest.mark.parametrize("rows", ['{"data": [{"id": "a"}, {}]}', '{"data": [1]}', '{"data": 1}'])
+def test_a_list_of_models_without_ids_is_no_list(rows: str, faulty_server: FaultyServer) -> None:
+    """Nothing is made up for a row without an id, and none is left out."""
+    faulty_server.route("/v1/models", Json(json.loads(rows)))
+
+    async def listed() -> Any:
+        return await provider(faulty_server.root_url).models()
+
+    with pytest.raises(MalformedReplyError, match="A list of models with ids was wanted"):
+        portal.call(listed)
+
+
+@pytest.mark.parametrize("prefix", ["codex-agent/", "code-agent/", "code_agent/"])
+def test_older_prefixes_mean_the_same_provider(
+    prefix: str, sidecar: str, service: CodexService
+) -> None:
+    """Model names of earlier programs work, in SciLLM and in a client that asks the sidecar."""
+    answer = scillm.completion(model=f"{prefix}fake-plain", messages=USER, api_base=sidecar)
+    asked = service.seen[-1]["model"]
+    body = {"model": f"{prefix}fake-plain", "messages": USER}
+    raw = httpx.post(f"{sidecar}/v1/chat/completions", json=body)
+
+    assert (answer.text, asked) == ("echo: hi there", "fake-plain")
+    assert raw.json()["choices"][0]["message"]["content"] == "echo: hi there"
+
+
+def test_the_route_without_v1_is_the_same(echo: str) -> None:
+    """A client whose base URL was written without `/v1` is answered."""
+    raw = httpx.post(f"{echo}/chat/completions", json={"model": "x", "messages": USER})
+
+    assert raw.json()["choices"][0]["message"]["content"] == "[echo] hi there"
+
+
 def test_an_echo_is_marked_everywhere(echo: str) -> None:
     """Nobody can take an echo for an answer: text, model, and a header say so."""
-    import httpx
-
     raw = httpx.post(f"{echo}/v1/chat/completions", json={"model": "gpt-6-sol", "messages": USER})
 
     document = raw.json()
@@ -224,6 +278,18 @@ def test_the_fallback_answers_too(service: CodexService) -> None:
     assert answer.text.endswith("hi there")
     assert answer.usage is not None
     assert answer.usage.total_tokens == 120
+
+
+def test_the_fallback_says_whether_it_is_ready(service: CodexService) -> None:
+    """`/ready` has run the binary, and read the login where one is needed."""
+    with codex_sidecar(service, use_exec=True) as url:
+        good = httpx.get(f"{url}/ready", timeout=30)
+    with codex_sidecar(None, use_exec=True, auth=None) as url:
+        bad = httpx.get(f"{url}/ready", timeout=30)
+
+    assert (good.status_code, good.json()["codex"]) == (200, "0.169.0")
+    assert bad.status_code == 503
+    assert "codex login" in bad.json()["reason"]
 
 
 def test_the_fallback_refuses_what_it_cannot_do(service: CodexService) -> None:

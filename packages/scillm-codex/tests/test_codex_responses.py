@@ -125,6 +125,20 @@ def test_tools_that_the_service_would_run_are_named_as_dropped() -> None:
         ({"text": {"format": {"type": "xml"}}}, "text.format"),
         ({"tools": [{"type": "function", "name": "f"}], "tool_choice": {"name": "g"}},
          "tool_choice"),
+        ({"instructions": 3}, "instructions"),
+        ({"input": ["x"]}, "input[0]"),
+        ({"input": [{"role": "user", "content": 3}]}, "input[0].content"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]},
+         "input[0].content[0]"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "input[0]"),
+        ({"input": [{"type": "function_call", "call_id": "a", "name": "f", "arguments": {}}]},
+         "input[0]"),
+        ({"input": [{"type": "function_call_output", "call_id": "a", "output": 3}]},
+         "input[0].output"),
+        ({"tools": 3}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0]"),
+        ({"tools": [{"type": "namespace", "name": 3, "tools": [{"name": "f"}]}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "name": "f", "parameters": 3}]}, "tools[0]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_names_the_field(document: dict[str, Any], param: str) -> None:
@@ -271,3 +285,117 @@ def outcome(document: dict[str, Any]) -> str:
 def test_whatever_comes_is_read_or_refused_by_name(document: dict[str, Any]) -> None:
     """Malformed JSON never breaks the bridge: it is a 400 that names the place."""
     assert outcome({"model": "m", **document})
+
+
+def test_a_body_that_is_no_object_is_refused() -> None:
+    """JSON alone is no request."""
+    with pytest.raises(UnsupportedParamError, match="must be a JSON object"):
+        read_responses([1], timeout_s=5)
+
+
+def test_every_setting_finds_its_parameter() -> None:
+    """Names of one API become those of the other; what was not given is not sent."""
+    tools = [{"type": "function", "name": "f"}]
+    request = asked(
+        temperature=0,
+        max_output_tokens=5,
+        reasoning={"effort": "low"},
+        parallel_tool_calls=False,
+        tools=tools,
+        tool_choice={"type": "function", "name": "f"},
+        text={"format": {"type": "json_object"}},
+    ).request
+    schema = {"format": {"type": "json_schema", "name": "x", "schema": {}, "description": "d"}}
+
+    params = dict(request.params)
+    assert params.pop("tools")[0]["function"]["name"] == "f"
+    assert params == {
+        "temperature": 0,
+        "max_tokens": 5,
+        "reasoning_effort": "low",
+        "parallel_tool_calls": False,
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "response_format": {"type": "json_object"},
+    }
+    assert asked(text=schema).request.params["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "x", "schema": {}},
+    }
+    assert asked(tools=tools, tool_choice="required").request.params["tool_choice"] == "required"
+
+
+def test_images_refusals_and_outputs_in_parts_are_read() -> None:
+    """A question keeps its image; a tool's output is text, and says where an image was."""
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": "low"}
+    plain = {"type": "input_image", "image_url": "https://example.org/x.png", "detail": "auto"}
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "see"}, picture, plain]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a",
+         "output": [{"type": "input_text", "text": "x"}, picture]},
+    ]  # fmt: skip
+
+    user, said, output = asked(input=items).request.messages
+
+    urls = [part.get("image_url") for part in user["content"]]
+    assert urls[1] == {"url": "data:image/png;base64,AA", "detail": "low"}
+    assert urls[2] == {"url": "https://example.org/x.png"}
+    assert said["content"] == "no"
+    assert [call["id"] for call in said["tool_calls"]] == ["a"]
+    assert output["content"] == "x[an image, not shown to this model]"
+
+
+def test_tools_in_an_item_are_offered_and_grammars_are_told() -> None:
+    """Newer clients put tools among the input; a free-form tool's grammar is in its words."""
+    grammar = {"type": "custom", "name": "g", "description": "d",
+               "format": {"type": "grammar", "definition": "start: WORD"}}  # fmt: skip
+    free = {"type": "custom", "name": "h", "format": {"type": "text"}}
+    items = [{"type": "additional_tools", "tools": [grammar, free]}, {"role": "user",
+             "content": "x"}]  # fmt: skip
+
+    found = asked(input=items)
+
+    functions = [tool["function"] for tool in found.request.params["tools"]]
+    assert [function["name"] for function in functions] == ["g", "h"]
+    assert functions[0]["description"].endswith("must follow this grammar:\nstart: WORD")
+    assert len(found.request.messages) == 1
+
+
+def test_a_namespaced_call_gets_its_namespace_back() -> None:
+    """The client finds its tool again, and a second choice of the model is not shown."""
+    tools = [{"type": "namespace", "name": "space", "tools": [{"type": "function", "name": "f"}]}]
+    names = asked(tools=tools).names
+    (plain,) = names
+    machine = responding(names)
+    call = {"index": 0, "id": "c", "function": {"name": plain, "arguments": "{}"}}
+    nameless = {"index": 1, "id": "d", "function": {"arguments": "{}"}}
+    machine.begin()
+    machine.take(chunk({"tool_calls": [call, nameless]}))
+    other = {"index": 1, "delta": {"content": "other"}, "finish_reason": "stop"}
+    machine.take(read_chunk({"id": "c", "choices": [other]}))
+    before = machine.finished
+    machine.take(chunk({}, "tool_calls"))
+
+    (item,) = machine.end()[-1]["response"]["output"]
+    assert (item["namespace"], item["name"]) == ("space", "f")
+    assert (before, machine.finished) == (False, True)
+
+
+def test_an_answer_that_broke_off_is_failed() -> None:
+    """The response says why, under a code."""
+    machine = responding()
+    machine.begin()
+
+    (event,) = machine.fail("the model went away", "server_error")
+
+    assert EVENT.validate_python(event).type == "response.failed"
+    assert event["response"]["error"]["code"] == "server_error"
+
+
+def test_a_whole_answer_with_calls_has_them_numbered() -> None:
+    """The calls of a whole message are pieces with a place."""
+    calls = [{"id": "a", "function": {"name": "f", "arguments": "{}"}}] * 2
+    (found,) = chunks_of({"choices": [{"message": {"tool_calls": calls}}]})
+
+    assert [call["index"] for call in found["choices"][0]["delta"]["tool_calls"]] == [0, 1]

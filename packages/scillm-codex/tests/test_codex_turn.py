@@ -147,6 +147,16 @@ BODY = '{"error": {"message": "Bad effort.", "code": "unsupported_value"}, "stat
         ),
         ({"message": "x", "codexErrorInfo": {"somethingNew": {}}}, InternalServerError, 500),
         ({}, APIConnectionError, None),
+        (
+            {"message": BODY.replace("unsupported_value", "context_length_exceeded")},
+            ContextWindowExceededError,
+            400,
+        ),
+        ({"message": BODY.replace("unsupported_value", "model_not_found")}, NotFoundError, 404),
+        ({"message": BODY.replace("400", "418")}, BadRequestError, 418),
+        ({"message": BODY.replace("400", "507")}, InternalServerError, 507),
+        ({"message": '{"error": "text"}'}, APIConnectionError, None),
+        ({"message": "[1]"}, APIConnectionError, None),
     ],
 )
 def test_every_failure_has_its_error(
@@ -157,6 +167,58 @@ def test_every_failure_has_its_error(
 
     assert type(error) is kind
     assert error.status_code == status
+
+
+def test_details_are_told_once() -> None:
+    """What stands beside the message is added, unless the message has it."""
+    assert str(error_of({"message": "a", "additionalDetails": "b"})) == "Codex: a (b)"
+    assert str(error_of({"message": "a b", "additionalDetails": "b"})) == "Codex: a b"
+
+
+def test_a_call_out_of_codexs_own_javascript_ends_the_turn() -> None:
+    """A tool call that no response of the model showed reaches the client all the same, once."""
+    raw = {"type": "function_call", "name": "mine", "arguments": "{}", "call_id": "c_1"}
+    asked = note("item/tool/call", tool="mine", callId="c_2", arguments={"a": "ä"})
+
+    (found,) = read(asked, tools=("mine",))
+    known = read(
+        note("rawResponseItem/completed", item=raw),
+        note("item/tool/call", tool="mine", callId="c_1"),
+        note("item/tool/call", tool="other", callId="c_3"),
+        tools=("mine",),
+    )
+
+    assert isinstance(found, Ended)
+    assert found.running
+    assert [call.function.arguments for call in found.calls if call.function] == ['{"a": "ä"}']
+    assert known == []
+
+
+def test_usage_is_what_the_responses_counted_or_the_threads_total() -> None:
+    """Counts of every response are added; the running total is only for want of them."""
+    total = {"tokenUsage": {"total": USED}}
+    (counted,) = read(
+        note("rawResponse/completed", usage=USED),
+        note("rawResponse/completed", usage=None),
+        note("rawResponse/completed", usage=USED),
+        note("thread/tokenUsage/updated", **total),
+        ended(),
+    )
+    (totalled,) = read(note("thread/tokenUsage/updated", **total), ended())
+
+    assert isinstance(counted, Ended)
+    assert isinstance(totalled, Ended)
+    assert counted.usage is not None
+    assert totalled.usage is not None
+    assert (counted.usage.total_tokens, totalled.usage.total_tokens) == (240, 120)
+
+
+def test_the_end_of_another_turn_is_not_ours() -> None:
+    """A late end does not end this turn."""
+    late = {"method": "turn/completed",
+            "params": {"turn": {"id": "old", "status": "completed"}}}  # fmt: skip
+
+    assert read(late) == []
 
 
 def test_a_wait_that_is_named_in_words_is_kept() -> None:

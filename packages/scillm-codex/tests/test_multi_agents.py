@@ -299,7 +299,6 @@ def test_a_sidecar_is_started_once_and_stopped(
     alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where none answers one is started; who asks again gets the same; its starter stops it."""
-    pytest.importorskip("scillm_codex.sidecar.app")
     with ensure_codex_agent(arguments=["--echo"], state=alone, wait_s=30) as started:
         again = ensure_codex_agent(arguments=["--echo"], state=alone)
         seen = (started.started, again.started, str(again) == str(started))
@@ -313,7 +312,6 @@ def test_a_sidecar_is_started_once_and_stopped(
 
 def test_a_started_sidecar_ends_with_its_starter(alone: Path) -> None:
     """Whoever starts a sidecar and is killed leaves none behind."""
-    pytest.importorskip("scillm_codex.sidecar.app")
     code = (
         "import os, signal\n"
         "import scillm_codex.agent.ensuring as ensuring\n"

@@ -9,7 +9,6 @@ import click
 from scillm import portal
 from scillm.cli import output
 from scillm.cli.doctor import described, show
-from scillm.errors import ScillmError, UsageError
 from scillm.plugins.settings import load
 
 from scillm_codex.settings import SETTINGS
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 BRIDGE_PORT = 8078
 SIDECAR_PORT = 8077
+KEY_VARIABLE = "SCILLM_CODEX_SIDECAR_KEY"
 
 
 @click.group(name="codex")
@@ -57,30 +57,42 @@ def _sidecar_options(function: Any) -> Any:
 @click.option("--exec", "use_exec", is_flag=True, help="A `codex exec` process per request.")
 @click.option("--echo", is_flag=True, help="Answer with echoes, without Codex.")
 @click.option("--force-echo", is_flag=True, help="Echo although there is a login.")
-@click.option("--turn-s", type=float, metavar="S", help="Longest time for an answer; 0 is none.")
-@click.option("--width", default=32, show_default=True, help="Answers at the same time.")
+@click.option(
+    "--turn-s",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Longest time for an answer; 0 is none.",
+)
+@click.option(
+    "--width",
+    default=32,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Answers at the same time.",
+)
 def serve(host: str, port: int, **given: Any) -> None:
     """Serve Codex behind OpenAI's chat API.
 
     Clients must show the key in SCILLM_CODEX_SIDECAR_KEY when it is set; without it, only this
     machine is answered.
     """
+    from scillm.serve.guard import refuse_open_host
     from scillm.serve.run import serve as run_server
 
     from scillm_codex.sidecar.app import sidecar_app
 
     values = load(more=SETTINGS)
-    with _told():
-        sidecar = _sidecar(values, given)
-        _warn(sidecar)
-        run_server(
-            sidecar_app(sidecar),
-            host=host,
-            port=port,
-            token=sidecar.token,
-            name="scillm codex",
-            say=output.line,
-        )
+    refuse_open_host(host, token=values["codex_sidecar_key"], variable=KEY_VARIABLE)
+    sidecar = _sidecar(values, given)
+    _warn(sidecar)
+    run_server(
+        sidecar_app(sidecar),
+        host=host,
+        port=port,
+        token=sidecar.token,
+        name="scillm codex",
+        say=output.line,
+    )
 
 
 @command.command()
@@ -97,10 +109,9 @@ def doctor(as_json: bool, no_ask: bool, **given: Any) -> None:
     from scillm_codex.sidecar.app import Sidecar
 
     values = load(more=SETTINGS)
-    with _told():
-        sidecar = Sidecar(**_common(values, given))
-        with output.busy("trying"):
-            checks = portal.call(_examined, sidecar, values["codex_bin"], not no_ask, examine)
+    sidecar = Sidecar(**_common(values, given))
+    with output.busy("trying"):
+        checks = portal.call(_examined, sidecar, values["codex_bin"], not no_ask, examine)
     if as_json:
         output.document(described(checks))
     else:
@@ -134,8 +145,13 @@ def bridge(
     host: str,
     port: int,
 ) -> None:
-    """Serve OpenAI's Responses API in front of chat models, so that Codex can run on them."""
+    """Serve OpenAI's Responses API in front of chat models, so that Codex can run on them.
+
+    Clients must show the key in SCILLM_CODEX_SIDECAR_KEY when it is set; without it, only this
+    machine is answered.
+    """
     from scillm.cli.chat import key_from
+    from scillm.serve.guard import refuse_open_host
     from scillm.serve.run import serve as run_server
 
     from scillm_codex.responses.app import bridge_of_models, codex_config
@@ -144,24 +160,11 @@ def bridge(
         output.line(line)
         output.note(codex_config(line.rsplit(" ", 1)[-1], models[0]), word="config.toml")
 
-    with _told():
-        token = load(more=SETTINGS)["codex_sidecar_key"]
-        key = key_from(api_key_env) if api_key_env else None
-        app = bridge_of_models(models, api_base=api_base, api_key=key, token=token)
-        run_server(app, host=host, port=port, token=token, name="scillm codex bridge", say=say)
-
-
-class _told:  # noqa: N801 - reads as a statement
-    """Turns our errors into click's."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, UsageError):
-            raise click.UsageError(error.message) from error
-        if isinstance(error, ScillmError):
-            raise click.ClickException(error.message) from error
+    token = load(more=SETTINGS)["codex_sidecar_key"]
+    refuse_open_host(host, token=token, variable=KEY_VARIABLE)
+    key = key_from(api_key_env) if api_key_env else None
+    app = bridge_of_models(models, api_base=api_base, api_key=key, token=token)
+    run_server(app, host=host, port=port, token=token, name="scillm codex bridge", say=say)
 
 
 def _sidecar(values: Settings, given: Mapping[str, Any]) -> Sidecar:

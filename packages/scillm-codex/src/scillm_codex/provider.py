@@ -12,6 +12,8 @@ from scillm.providers.http import HttpProvider
 from scillm.providers.openai_like import chat_url, encoded, request_headers
 from scillm.records import HttpCall, evolve
 
+from scillm_codex.modelnames import bare_model
+
 if TYPE_CHECKING:
     from scillm.protocols import Host
     from scillm.records import ChatRequest, Endpoint, Json
@@ -34,11 +36,11 @@ class CodexAgent(HttpProvider):
         self._headers = request_headers(self.endpoint)
 
     def prepare(self, request: ChatRequest) -> HttpCall:
-        """The POST for `request`; an effort goes in both of the forms servers know."""
+        """The POST for `request`, with its parameters as they were given."""
         body: dict[str, Json] = {
             "model": bare_model(request.model),
             "messages": list(request.messages),
-            **with_effort(request.params),
+            **request.params,
         }
         if request.stream:
             body["stream"] = True
@@ -62,11 +64,13 @@ class CodexAgent(HttpProvider):
         if reply.status >= 300:
             raise self.refusal(reply)
         document = self.document(reply)
-        rows = document.get("data") if isinstance(document, Mapping) else None
-        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        found = document.get("data") if isinstance(document, Mapping) else None
+        rows = found if isinstance(found, list) else [None]
+        ids: list[Json] = [row.get("id") if isinstance(row, Mapping) else None for row in rows]
+        if not all(isinstance(name, str) for name in ids):
             shown = json.dumps(document)[:200]
-            raise MalformedReplyError(f"A list of models was wanted, but {shown} came.")
-        return [str(row.get("id")) for row in rows]
+            raise MalformedReplyError(f"A list of models with ids was wanted, but {shown} came.")
+        return ids
 
 
 def resolved(endpoint: Endpoint, settings: Mapping[str, Json]) -> Endpoint:
@@ -92,23 +96,3 @@ def root_of(base: str, *, quiet: bool = False) -> str:
     if not quiet:
         log.warning("The base of codex-agent is written without /v1; it was taken off %s.", base)
     return root[: -len("/v1")].rstrip("/")
-
-
-def bare_model(model: str) -> str:
-    """The id without our own prefixes."""
-    for prefix in ("codex-agent/", "codex/"):
-        if model.startswith(prefix) and len(model) > len(prefix):
-            return model[len(prefix) :]
-    return model
-
-
-def with_effort(params: Mapping[str, Json]) -> Mapping[str, Json]:
-    """`params` with the effort as `reasoning_effort` and as `reasoning.effort`."""
-    reasoning = params.get("reasoning")
-    effort = params.get("reasoning_effort")
-    if effort is None and isinstance(reasoning, Mapping):
-        effort = reasoning.get("effort")
-    if not isinstance(effort, str):
-        return params
-    held = reasoning if isinstance(reasoning, Mapping) else {}
-    return {**params, "reasoning_effort": effort, "reasoning": {**held, "effort": effort}}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from scillm.records import Setting
 
+API_BASE = Setting(
+    name="codex_agent_api_base",
+    env=("CODEX_AGENT_API_BASE",),
+    doc="Base URL of the sidecar, without /v1: http://127.0.0.1:8077",
+)
 PROVIDER_SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        name="codex_agent_api_base",
-        env=("CODEX_AGENT_API_BASE",),
-        doc="Base URL of the sidecar, without /v1: http://127.0.0.1:8077",
-    ),
+    API_BASE,
     Setting(
         name="codex_agent_api_key",
         env=("CODEX_AGENT_API_KEY",),

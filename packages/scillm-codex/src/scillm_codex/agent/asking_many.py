@@ -20,24 +20,24 @@ from scillm_codex.agent.judging import (
     unjudged,
     unopposed,
 )
+from scillm_codex.modelnames import PROVIDER, bare_model, is_for_codex
 
 if TYPE_CHECKING:
     from scillm.models import Completion
     from scillm.records import Json, Message
 
-CODEX = "codex-agent"
 JUDGE_TOKENS = 2_000
 """Reasoning included: a judge that is cut off has not judged."""
 
 
 def where_asked(model: str, base: str | None, key: str | None) -> dict[str, Any]:
     """Where a model is asked: ids without a provider are the sidecar's."""
-    if "/" in model and not model.startswith(f"{CODEX}/"):
+    if not is_for_codex(model):
         return {"model": model}
     given = {"api_base": base, "api_key": key}
     return {
-        "model": model.removeprefix(f"{CODEX}/"),
-        "custom_llm_provider": CODEX,
+        "model": bare_model(model),
+        "custom_llm_provider": PROVIDER,
         **{name: value for name, value in given.items() if value},
     }
 

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 async def chunks_of(answer: Completion) -> AsyncGenerator[CompletionChunk, None]:
     """The text, then why it ended with the usage and, in `extra`, what stands beside the answer."""
     (choice,) = answer.choices
-    said = ChunkChoice(delta=Delta(role="assistant", content=choice.message.content))
+    message = choice.message
+    said = ChunkChoice(
+        delta=Delta(
+            role="assistant",
+            content=message.content,
+            reasoning_content=message.reasoning_content,
+        )
+    )
     first = CompletionChunk(
         id=answer.id, created=answer.created, model=answer.model, choices=[said]
     )

@@ -10,9 +10,10 @@ from scillm import acompletion
 from scillm.errors import UsageError
 from scillm.fanout import each
 
-from scillm_codex.agent.asking_many import CODEX, given_ones, judged, told_of, where_asked
+from scillm_codex.agent.asking_many import given_ones, judged, told_of, where_asked
 from scillm_codex.agent.ensuring import aensure_codex_agent
 from scillm_codex.agent.judging import gated
+from scillm_codex.modelnames import PREFIXES, PROVIDER
 
 if TYPE_CHECKING:
     from scillm.models import Completion
@@ -85,7 +86,7 @@ async def aanswer_code_mcts_autogen(
     Without `generator_model` the model is Codex behind a sidecar, which is at `codex_api_base`, or
     found, or started for the call.
     """
-    model = generator_model or f"{CODEX}/gpt-5"
+    model = generator_model or f"{PROVIDER}/gpt-5"
 
     async def work(base: str | None) -> Completion:
         wish = {"model": model, "n": n_variants, "api_base": base, "temperature": temperature}
@@ -99,8 +100,9 @@ async def aanswer_code_mcts_autogen(
             autogenerate=given_ones(**wish),
         )
 
-    if not model.startswith(f"{CODEX}/") or codex_api_base or not autostart_codex:
-        return await work(codex_api_base if model.startswith(f"{CODEX}/") else None)
+    codex = model.startswith(PREFIXES)
+    if not codex or codex_api_base or not autostart_codex:
+        return await work(codex_api_base if codex else None)
     async with await aensure_codex_agent() as base:
         return await work(str(base))
 
@@ -108,7 +110,7 @@ async def aanswer_code_mcts_autogen(
 async def acodex_judge_codeworld_result(
     payload: Mapping[str, Json],
     *,
-    judge_model: str = f"{CODEX}/gpt-5",
+    judge_model: str = f"{PROVIDER}/gpt-5",
     timeout: float = 90.0,
     codex_api_base: str | None = None,
     item: int = 0,
@@ -158,7 +160,7 @@ async def aanswer_code_mcts_autogen_and_judge(
     uct_c: float = 1.25,
     temperature: float | None = 0,
     codeworld_base: str | None = None,
-    judge_model: str = f"{CODEX}/gpt-5",
+    judge_model: str = f"{PROVIDER}/gpt-5",
     generator_model: str | None = None,
     autostart_codex: bool = True,
     timeout: float = 120.0,

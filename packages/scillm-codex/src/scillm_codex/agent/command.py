@@ -14,7 +14,6 @@ from attrs import evolve
 from scillm import portal
 from scillm.cli import output
 from scillm.cli.chat import messages, question_from
-from scillm.errors import ScillmError, UsageError
 from scillm.http.choice import make_transport
 from scillm.plugins.settings import load
 from scillm.routing.router import Router
@@ -108,18 +107,17 @@ def run(
 
     Exits with 1 when the agent stopped without an answer; standard error says why.
     """
-    with _told():
-        settings = load(more=AGENT_SETTINGS)
-        work = Task(
-            model=model_from(settings, given["model"]),
-            messages=messages(question_from(task), system),
-            limits=limits_from(settings, _limits(given)),
-            store=store or store_from(settings),
-        )
-        plan = _plan(given)
-        with output.busy("working") as status:
-            watch = _watch(None if status is None else status.update)
-            outcome = portal.call(partial(_run, work, plan, given["api_base"], watch))
+    settings = load(more=AGENT_SETTINGS)
+    work = Task(
+        model=model_from(settings, given["model"]),
+        messages=messages(question_from(task), system),
+        limits=limits_from(settings, _limits(given)),
+        store=store or store_from(settings),
+    )
+    plan = _plan(given)
+    with output.busy("working") as status:
+        watch = _watch(None if status is None else status.update)
+        outcome = portal.call(partial(_run, work, plan, given["api_base"], watch))
     if as_json:
         output.document({"final_answer": outcome.final_answer, **report(outcome)})
     else:
@@ -154,7 +152,13 @@ async def _run(work: Task, plan: ToolPlan, api_base: str | None, watch: Any) -> 
               help="An HTTP tool service that /agent/run may name.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @click.option("--port", default=PORT, show_default=True, help="Port; 0 takes a free one.")
-@click.option("--width", default=8, show_default=True, help="Runs at the same time.")
+@click.option(
+    "--width",
+    default=8,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Runs at the same time.",
+)
 def serve(
     models: Sequence[str], bases: Sequence[str], host: str, port: int, width: int, **given: Any
 ) -> None:
@@ -163,35 +167,36 @@ def serve(
     Clients must show the key in MINI_AGENT_TOKEN when it is set; without it, only this machine is
     answered.
     """
+    from scillm.serve.guard import refuse_open_host
     from scillm.serve.run import serve as run_server
 
     from scillm_codex.agent.server import AgentServer, agent_app
 
-    with _told():
-        settings = load(more=AGENT_SETTINGS)
-        transport = make_transport(settings)
-        router = Router(transport=transport, **_one_base(given))
-        server = AgentServer(
-            router=router,
-            plugins=router.registry,
-            transport=transport,
-            settings=settings,
-            plan=_plan(given),
-            model=given["model"],
-            models=models,
-            http_bases=bases,
-            token=settings["mini_agent_token"],
-            limits=_limits(given),
-            width=width,
-        )
-        run_server(
-            agent_app(server),
-            host=host,
-            port=port,
-            token=server.token,
-            name="scillm mini-agent",
-            say=output.line,
-        )
+    settings = load(more=AGENT_SETTINGS)
+    refuse_open_host(host, token=settings["mini_agent_token"], variable="MINI_AGENT_TOKEN")
+    transport = make_transport(settings)
+    router = Router(transport=transport, **_one_base(given))
+    server = AgentServer(
+        router=router,
+        plugins=router.registry,
+        transport=transport,
+        settings=settings,
+        plan=_plan(given),
+        model=given["model"],
+        models=models,
+        http_bases=bases,
+        token=settings["mini_agent_token"],
+        limits=_limits(given),
+        width=width,
+    )
+    run_server(
+        agent_app(server),
+        host=host,
+        port=port,
+        token=server.token,
+        name="scillm mini-agent",
+        say=output.line,
+    )
 
 
 @command.command()
@@ -204,8 +209,7 @@ def replay(trace: Path, as_json: bool) -> None:
     """
     from scillm_codex.agent.trace import replay as walk
 
-    with _told():
-        found = walk(trace)
+    found = walk(trace)
     stop = found.agent.stopped
     if as_json:
         output.document(
@@ -231,19 +235,6 @@ def _shown(message: Mapping[str, Any]) -> str:
     calls = [call["function"] for call in message.get("tool_calls") or ()]
     made = "".join(f"\n  calls {call['name']}({call['arguments']})" for call in calls)
     return f"{message['role']}: {text if said else ''}{made}"
-
-
-class _told:  # noqa: N801 - reads as a statement
-    """Turns our errors into click's."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, UsageError):
-            raise click.UsageError(error.message) from error
-        if isinstance(error, ScillmError):
-            raise click.ClickException(error.message) from error
 
 
 def _plan(given: Mapping[str, Any]) -> ToolPlan:

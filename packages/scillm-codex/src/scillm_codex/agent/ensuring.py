@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from scillm.records import HttpCall, Setting
 from scillm.runs.chain import JournalLockedError
 from scillm.runs.lock import WriterLock
 
-from scillm_codex.agent.handle import CodexAgentHandle, stop
+from scillm_codex.agent.handle import GRACE_S, CodexAgentHandle, stop
+from scillm_codex.leash import leashed
+from scillm_codex.settings import API_BASE
 
 if TYPE_CHECKING:
     from scillm.protocols import Transport
@@ -31,27 +34,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scillm.codex")
 
-LEASH = Path(__file__).with_name("leash.py")
 KNOWN = ("http://127.0.0.1:8077", "http://127.0.0.1:8089")
 """Where `scillm codex serve`, and the earlier containers, listen by default."""
 PROBE_S = 3.0
-SETTINGS = (
-    Setting(
-        name="codex_agent_api_base",
-        env=("CODEX_AGENT_API_BASE",),
-        doc="Base URL of the sidecar, without /v1.",
-    ),
-    *(
-        Setting(name=f"ensure_{variable.lower()}", env=(variable,), doc="Fallback base.")
-        for variable in (
-            "SCILLM_AUTOGEN_FALLBACK_BASE",
-            "OPENAI_BASE_URL",
-            "CHUTES_API_BASE",
-            "RUNPOD_API_BASE",
-        )
-    ),
+FALLBACKS = tuple(
+    Setting(name=f"ensure_{variable.lower()}", env=(variable,), doc="Fallback base.")
+    for variable in (
+        "SCILLM_AUTOGEN_FALLBACK_BASE",
+        "OPENAI_BASE_URL",
+        "CHUTES_API_BASE",
+        "RUNPOD_API_BASE",
+    )
 )
-FALLBACKS = SETTINGS[1:]
 """Asked in this order when no sidecar answers and none could be started."""
 
 
@@ -76,7 +70,7 @@ async def aensure_codex_agent(
     Two programs that ask at the same time start one. The environment is changed (and only
     CODEX_AGENT_API_BASE) when `set_environ` says so. Raises `EngineError` with all that was tried.
     """
-    settings = load(more=SETTINGS)
+    settings = load(more=(API_BASE, *FALLBACKS))
     transport = make_transport(settings)
     try:
         search = _Search(transport, settings, wait_s=wait_s)
@@ -149,29 +143,31 @@ class _Search:
             lock.release()
 
     async def _started(self, arguments: Sequence[str], told: Path) -> CodexAgentHandle | None:
-        command = [sys.executable, str(LEASH), sys.executable, "-m", "scillm", "codex", "serve"]
-        child = subprocess.Popen(  # noqa: S603, ASYNC220
-            [*command, "--port", "0", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        line = ""
-        try:
-            with anyio.move_on_after(self._wait_s):
-                line = await to_thread.run_sync(_first_line, child.stdout, abandon_on_cancel=True)
-            root = line.rpartition(" ")[2] if "ready on http" in line else ""
-            if root and await self._answers(root, "/healthz"):
-                _tell(told, root)
-                handle = CodexAgentHandle(root, child)
-                atexit.register(handle.close)
-                return handle
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(stop, child)
-            raise
-        said = await to_thread.run_sync(stop, child)
-        why = said or f"it was not ready after {self._wait_s:g} s"
+        command = [sys.executable, "-m", "scillm", "codex", "serve", "--port", "0", *arguments]
+        with tempfile.TemporaryFile() as errors:
+            child = subprocess.Popen(  # noqa: S603, ASYNC220
+                leashed(command, grace_s=GRACE_S),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                # Nobody reads it later on, and a full pipe would hold the sidecar up.
+                stderr=errors,
+                start_new_session=True,
+            )
+            root = ""
+            try:
+                with anyio.move_on_after(self._wait_s):
+                    root = await to_thread.run_sync(_root_told, child, abandon_on_cancel=True)
+                if root and await self._answers(root, "/healthz"):
+                    _tell(told, root)
+                    handle = CodexAgentHandle(root, child)
+                    atexit.register(handle.close)
+                    return handle
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(stop, child)
+                raise
+            await to_thread.run_sync(stop, child)
+            why = _last_line(errors) or f"it was not ready after {self._wait_s:g} s"
         self._tried.append(f"scillm codex serve: {why}")
         return None
 
@@ -222,5 +218,14 @@ def _read(told: Path) -> str | None:
     return base if isinstance(base, str) else None
 
 
-def _first_line(stream: IO[bytes] | None) -> str:
-    return "" if stream is None else stream.readline().decode(errors="replace").strip()
+def _root_told(child: subprocess.Popen[bytes]) -> str:
+    """The address in the one line that the sidecar writes once it answers."""
+    line = b"" if child.stdout is None else child.stdout.readline()
+    text = line.decode(errors="replace").strip()
+    return text.rpartition(" ")[2] if "ready on http" in text else ""
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import os
+import signal
 import subprocess
+from contextlib import suppress
 
 import anyio
 from anyio import to_thread
 
+GRACE_S = 10.0
+"""What answers under way get when a sidecar that was started is stopped."""
 STOP_S = 15.0
 
 
@@ -54,15 +59,14 @@ class CodexAgentHandle(str):  # noqa: SLOT000 - it remembers what was started
             await to_thread.run_sync(self.close)
 
 
-def stop(child: subprocess.Popen[bytes]) -> str:
-    """End a started sidecar, by ending its leash's input; the last line it said on stderr."""
-    if child.stdin is not None:
-        child.stdin.close()
-        child.stdin = None
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """End a started sidecar, by its leash."""
+    child.terminate()
     try:
-        _out, said = child.communicate(timeout=STOP_S)
+        child.wait(STOP_S)
     except subprocess.TimeoutExpired:
-        child.kill()
-        _out, said = child.communicate()
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    if child.stdout is not None:
+        child.stdout.close()

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from attrs import field, frozen
-from scillm.errors import UsageError
+from scillm.errors import EngineError, UsageError
+from scillm.models import Delta
 
+from scillm_codex.agent.calls import text_of
 from scillm_codex.agent.machine import Agent, after, begin, what_next
 from scillm_codex.agent.outcome import Invocation, Outcome
 from scillm_codex.agent.records import (
+    MAX_SECONDS,
     AgentLimits,
     Answered,
     Call,
@@ -32,16 +35,30 @@ if TYPE_CHECKING:
     from scillm.models import Completion
     from scillm.records import Json, Message
 
+    from scillm_codex.agent.records import ToolSpec
     from scillm_codex.agent.toolbox import Toolbox
 
 Ask: TypeAlias = "Callable[[str, Sequence[Message], Mapping[str, Json]], Awaitable[Completion]]"
 """Asks a model: its name, the messages, further parameters such as `tools`."""
+
+Params: TypeAlias = "Mapping[str, Json]"
+Tell: TypeAlias = "Callable[[str], Awaitable[None]]"
+AskLive: TypeAlias = "Callable[[str, Sequence[Message], Params, Tell], Awaitable[Completion]]"
+"""The same, telling every piece of the answer's text as it comes."""
 
 Watch: TypeAlias = "Callable[[Happening, Call | None], None]"
 
 
 def unwatched(_event: Happening, _call: Call | None) -> None:
     """Nobody looks on."""
+
+
+@frozen(kw_only=True)
+class Telling:
+    """How a run is told while it goes on."""
+
+    ask: AskLive
+    say: Callable[[Delta], Awaitable[None]]
 
 
 @frozen(kw_only=True)
@@ -66,8 +83,13 @@ async def run_task(
     *,
     clock: Callable[[], float] = time.monotonic,
     watch: Watch = unwatched,
+    telling: Telling | None = None,
 ) -> Outcome:
-    """Work on `task` until the machine stops; the model's errors are raised as they are."""
+    """Work on `task` until the machine stops; the model's errors are raised as they are.
+
+    `telling` is told the answer, piece by piece where nothing can take a piece back: where the
+    model is offered no tools. What it says before a tool call is told as a thought.
+    """
     run_id = f"agent-{secrets.token_hex(8)}"
     trace = Trace(task.store, run_id)
     try:
@@ -81,9 +103,10 @@ async def run_task(
                 created=time.time(),
             )
         )
-        run = _Run(task, ask, toolbox, trace, clock=clock, watch=watch)
+        run = _Run(task, ask, toolbox, trace, clock=clock, watch=watch, telling=telling)
         try:
             agent = await run.finished()
+            await run.say_rest(agent)
         except BaseException as error:
             trace.note(failed_row(error))
             raise
@@ -105,12 +128,16 @@ class _Run:
         *,
         clock: Callable[[], float],
         watch: Watch,
+        telling: Telling | None,
     ) -> None:
         self.task = task
         self.ask = ask
         self.toolbox = toolbox
         self.trace = trace
         self.watch = watch
+        self.telling = telling
+        self.told = ""
+        self.thoughts: list[str] = []
         self.clock = clock
         self.began = clock()
         self.invocations: list[Invocation] = []
@@ -132,7 +159,43 @@ class _Run:
             self.trace.note(event_row(event, **more))
             self.watch(event, todo if isinstance(todo, Call) else None)
             agent = after(agent, event)
+            if isinstance(event, Heard) and agent.stopped is None:
+                await self._say_thought(event)
         return agent
+
+    async def _say_thought(self, heard: Heard) -> None:
+        text = text_of(heard.message)
+        if text:
+            between = "\n\n" if self.thoughts else ""
+            self.thoughts.append(text)
+            if self.telling is not None:
+                await self.telling.say(Delta(reasoning_content=between + text))
+
+    async def _say_text(self, piece: str) -> None:
+        """Tell a piece of the answer; blanks are held back until there is more than blanks."""
+        assert self.telling is not None
+        self.told += piece
+        if self.told.strip():
+            begun = self.told[: -len(piece)].strip()
+            await self.telling.say(Delta(content=piece if begun else self.told))
+
+    async def say_rest(self, agent: Agent) -> None:
+        """Tell what of the answer was not told yet."""
+        stop = agent.stopped
+        if self.telling is None or stop is None or stop.reason == MAX_SECONDS:
+            return
+        told = self.told if self.told.strip() else ""
+        if not stop.answer.startswith(told):
+            raise EngineError(
+                "The model took back what it had said: it called a tool, though none was offered."
+            )
+        if stop.answer[len(told) :]:
+            await self.telling.say(Delta(content=stop.answer[len(told) :]))
+
+    def _is_final(self, specs: Sequence[ToolSpec]) -> bool:
+        """Whether whatever the model says now is its answer."""
+        limits = self.task.limits
+        return not (specs or limits.run_code_blocks) and limits.max_cost_usd is None
 
     def _elapsed(self) -> float:
         return self.clock() - self.began
@@ -156,7 +219,11 @@ class _Run:
         self.escalated = todo.last
         completion: Completion | None = None
         with anyio.move_on_after(self._left()):
-            completion = await self.ask(model, list(todo.messages), params)
+            if self.telling is not None and self._is_final(specs):
+                live = self.telling.ask
+                completion = await live(model, list(todo.messages), params, self._say_text)
+            else:
+                completion = await self.ask(model, list(todo.messages), params)
         if completion is None:
             return Expired(elapsed_s=self._elapsed())
         return self._heard(completion)
@@ -224,5 +291,6 @@ class _Run:
             invocations=tuple(self.invocations),
             used_model=self.used_model,
             escalated=self.escalated,
+            thoughts="\n\n".join(self.thoughts),
             trace=trace,
         )

@@ -60,4 +60,6 @@ class Outcome:
     used_model: str = ""
     """Who gave the last answer: `model`, or the one it escalated to."""
     escalated: bool = False
+    thoughts: str = ""
+    """What the model said before it went on working."""
     trace: Path | None = None

@@ -112,4 +112,6 @@ def replayed(rows: Sequence[Mapping[str, Json]]) -> Replayed:
                     "The run does not come out as its trace says: its messages or its end differ. "
                     "It was changed, or made by another version."
                 )
+        elif kind != "failed":
+            raise StoredRunError(f"The trace has a row {kind!r}, which no run writes.")
     return Replayed(run_id=head["run_id"], model=head["model"], agent=agent, finished=finished)

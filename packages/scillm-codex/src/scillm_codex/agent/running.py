@@ -17,13 +17,13 @@ from scillm_codex.agent.opening import ToolPlan, with_tools
 from scillm_codex.agent.records import REFUSED, SUCCESS, TOOL_FAILED, AgentLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from scillm.protocols import Plugins, Transport
     from scillm.records import Json, Message
     from scillm.routing.router import Router
 
-    from scillm_codex.agent.loop import Ask
+    from scillm_codex.agent.loop import Ask, AskLive, Telling
     from scillm_codex.agent.outcome import Outcome
 
 OWN = frozenset({"tools", "tool_choice"})
@@ -35,16 +35,45 @@ def asking(router: Router, **where: Any) -> Ask:
     async def ask(
         model: str, messages: Sequence[Message], params: Mapping[str, Json]
     ) -> Completion:
-        own = {name: value for name, value in params.items() if name in OWN}
-        rest = {name: value for name, value in params.items() if name not in OWN}
-        if rest:
-            own["extra_body"] = rest
         answer: Completion = await router.acompletion(
-            model, list(messages), stream=False, **own, **where
+            model, list(messages), stream=False, **_shared(params), **where
         )
         return answer
 
     return ask
+
+
+def asking_live(router: Router) -> AskLive:
+    """How a Router is asked for an answer that is told as it comes."""
+
+    async def ask(
+        model: str,
+        messages: Sequence[Message],
+        params: Mapping[str, Json],
+        tell: Callable[[str], Awaitable[None]],
+    ) -> Completion:
+        stream = await router.acompletion(
+            model,
+            list(messages),
+            stream=True,
+            stream_options={"include_usage": True},
+            **_shared(params),
+        )
+        async with stream:
+            async for chunk in stream:
+                for choice in chunk.choices:
+                    if choice.index == 0 and isinstance(choice.delta.content, str):
+                        await tell(choice.delta.content)
+        answer: Completion = stream.completion
+        return answer
+
+    return ask
+
+
+def _shared(params: Mapping[str, Json]) -> dict[str, Any]:
+    own = {name: value for name, value in params.items() if name in OWN}
+    rest = {name: value for name, value in params.items() if name not in OWN}
+    return {**own, "extra_body": rest} if rest else own
 
 
 def limits_from(settings: Mapping[str, Json], given: Mapping[str, Json]) -> AgentLimits:
@@ -111,11 +140,12 @@ async def run_agent(
     plugins: Plugins,
     transport: Transport,
     watch: Watch = unwatched,
+    telling: Telling | None = None,
 ) -> Outcome:
     """One run with its tools opened for it and closed after it."""
     return await with_tools(
         plan,
-        lambda toolbox: run_task(task, ask, toolbox, watch=watch),
+        lambda toolbox: run_task(task, ask, toolbox, watch=watch, telling=telling),
         plugins=plugins,
         transport=transport,
     )
@@ -155,7 +185,9 @@ def completion_of(outcome: Outcome, *, model: str) -> Completion:
         model=model,
         choices=[
             Choice(
-                message=ChatMessage(content=outcome.final_answer),
+                message=ChatMessage(
+                    content=outcome.final_answer, reasoning_content=outcome.thoughts or None
+                ),
                 finish_reason=ends.get(outcome.stopped_reason, "length"),
             )
         ],

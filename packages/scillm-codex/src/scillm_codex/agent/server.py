@@ -25,10 +25,11 @@ from scillm.serve.web import (
 )
 
 from scillm_codex.agent.legacy import FIELDS, AgentRequest, answer_of, read_request
-from scillm_codex.agent.loop import Task
+from scillm_codex.agent.loop import Task, Telling
 from scillm_codex.agent.opening import ToolPlan, with_tools
 from scillm_codex.agent.running import (
     asking,
+    asking_live,
     completion_of,
     escalating,
     limits_from,
@@ -37,15 +38,20 @@ from scillm_codex.agent.running import (
     store_from,
     tool_headers,
 )
+from scillm_codex.agent.streaming import RunStream
 
 if TYPE_CHECKING:
-    from scillm.models import Completion
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from scillm.models import Completion, CompletionChunk
     from scillm.protocols import Plugins, Transport
     from scillm.records import ChatRequest, Json
     from scillm.routing.router import Router
     from scillm.serve.web import Starlette
 
     from scillm_codex.agent.outcome import Outcome
+    from scillm_codex.agent.streaming import Say
     from scillm_codex.agent.toolbox import Toolbox
 
 NAME = "mini-agent"
@@ -77,7 +83,7 @@ def agent_app(server: AgentServer) -> Starlette:
     face = _Face(server)
     most = face.limits.max_seconds
     return chat_app(
-        face.chat,
+        face,
         models=[NAME, *server.models],
         token=server.token,
         ready=face.ready,
@@ -116,6 +122,7 @@ class _Face:
         self.model = model_from(server.settings, server.model)
         self.limits = limits_from(server.settings, server.limits)
         self._ask = asking(server.router)
+        self._ask_live = asking_live(server.router)
         self._admission = Admission(width=server.width, queue=64, queue_s=60.0)
         self._body = BodyLimits(max_bytes=32 * 1024 * 1024)
 
@@ -131,7 +138,25 @@ class _Face:
         )
         return {"ready": True, "ok": True, "model": self.model, "tools": found}
 
-    async def chat(self, request: ChatRequest) -> Completion:
+    async def complete(self, request: ChatRequest, /) -> Completion:
+        """Work on the messages of a chat request; the answer is the agent's."""
+        task = self._chat(request)
+        return completion_of(await self._finished(task, self.server.plan), model=request.model)
+
+    def stream(
+        self, request: ChatRequest, /
+    ) -> AbstractAsyncContextManager[AsyncIterator[CompletionChunk]]:
+        """The same while it goes on; leaving the context ends the run."""
+        task = self._chat(request)
+
+        async def work(say: Say) -> Completion:
+            telling = Telling(ask=self._ask_live, say=say)
+            outcome = await self._finished(task, self.server.plan, telling=telling)
+            return completion_of(outcome, model=request.model)
+
+        return RunStream(work, model=request.model)
+
+    def _chat(self, request: ChatRequest) -> Task:
         params = dict(request.params)
         for name in ("tools", "functions", "tool_choice"):
             if params.pop(name, None):
@@ -142,8 +167,7 @@ class _Face:
             raise UnsupportedParamError("The agent gives one answer; leave n out.", param="n")
         params.pop("stream_options", None)
         model = self.model if request.model == NAME else request.model
-        task = self._task(model, request.messages, params)
-        return completion_of(await self._finished(task, self.server.plan), model=request.model)
+        return self._task(model, request.messages, params)
 
     async def run(self, request: Request) -> Response:
         document = await read_json(request, self._body)
@@ -201,9 +225,11 @@ class _Face:
             store=store_from(self.server.settings),
         )
 
-    async def _finished(self, task: Task, plan: ToolPlan) -> Outcome:
+    async def _finished(
+        self, task: Task, plan: ToolPlan, *, telling: Telling | None = None
+    ) -> Outcome:
         server = self.server
-        work = partial(run_agent, task, plan, self._ask)
+        work = partial(run_agent, task, plan, self._ask, telling=telling)
         return await work(plugins=server.plugins, transport=server.transport)
 
 

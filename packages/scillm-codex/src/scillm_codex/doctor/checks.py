@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TRY_S = 20.0
 ASK_S = 120.0
 AFTER = "not run: {why}"
+QUESTIONS = ("chat", "JSON judge")
+AFTER_HOME = ("config", "sandbox helper", "handshake", "models", *QUESTIONS)
 JUDGE = (
     "Two answers to 'What is 2 + 2?' are given. A: 4. B: 5. Say which is right as a JSON object "
     'with the key "best" ("A" or "B").'
@@ -44,14 +46,13 @@ async def examine(sidecar: Sidecar, *, setting: Path | None, ask: bool) -> list[
     binary_check, sidecar = await _binary(sidecar, setting)
     checks = [binary_check, _auth(sidecar)]
     if not binary_check.ok or sidecar.binary is None:
-        why = AFTER.format(why="there is no binary")
-        names = ("home", "config", "sandbox helper", "handshake", "models", "chat", "JSON judge")
-        return checks + [Check(name=name, ok=None, detail=why) for name in names]
+        return [*checks, *_left_out(("home", *AFTER_HOME), "there is no binary")]
     try:
         command, place = prepared(sidecar, sidecar.binary)
     except (OSError, UsageError) as error:
         fix = "set SCILLM_CODEX_HOME to a folder you may write to, not below /tmp"
-        return [*checks, Check(name="home", ok=False, detail=str(error), fix=fix)]
+        failed = Check(name="home", ok=False, detail=str(error), fix=fix)
+        return [*checks, failed, *_left_out(AFTER_HOME, "there is no home")]
     checks.append(_home(place.home))
     checks.append(await _config(command))
     checks.append(await _helper(command))
@@ -61,6 +62,10 @@ async def examine(sidecar: Sidecar, *, setting: Path | None, ask: bool) -> list[
         checks.append(started)
         checks += await _asked(server, sidecar, started, checks[1], ask=ask)
     return checks
+
+
+def _left_out(names: Sequence[str], why: str) -> list[Check]:
+    return [Check(name=name, ok=None, detail=AFTER.format(why=why)) for name in names]
 
 
 async def _binary(sidecar: Sidecar, setting: Path | None) -> tuple[Check, Sidecar]:
@@ -152,8 +157,7 @@ async def _asked(
     server: CodexServer, sidecar: Sidecar, started: Check, login: Check, *, ask: bool
 ) -> list[Check]:
     if not started.ok:
-        why = AFTER.format(why="Codex did not start")
-        return [Check(name=name, ok=None, detail=why) for name in ("models", "chat", "JSON judge")]
+        return _left_out(("models", *QUESTIONS), "Codex did not start")
     models = await _tried("models", server.models, lambda found: ", ".join(found[:6]))
     why = ""
     if not ask:
@@ -164,12 +168,8 @@ async def _asked(
     if not why and model is None:
         why = "no model is known; name one with -m"
     if why:
-        rows = [Check(name=name, ok=None, detail=AFTER.format(why=why)) for name in QUESTIONS]
-        return [models, *rows]
+        return [models, *_left_out(QUESTIONS, why)]
     return [models, await _chat(server, str(model)), await _judge(server, str(model))]
-
-
-QUESTIONS = ("chat", "JSON judge")
 
 
 async def _chat(server: CodexServer, model: str) -> Check:

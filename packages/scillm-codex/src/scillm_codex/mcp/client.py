@@ -7,10 +7,9 @@ inside its context, and that must not be the agent.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import IO, TYPE_CHECKING, Any
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import define, field
@@ -18,6 +17,7 @@ from scillm.errors import EngineError, UsageError
 
 from scillm_codex.agent.records import ToolAnswer, ToolSpec
 from scillm_codex.mcp.results import answer_of, cause_of
+from scillm_codex.mcp.stdio import Speaking, started
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
     from scillm_codex.mcp.names import McpTarget
 
-CONNECT_S = 30.0
 MOST_PAGES = 100
-SHOWN_STDERR = 2_000
+MOST_TOOLS = 1_000
 
 
 @define(eq=False)
@@ -59,6 +58,7 @@ class McpServer:
         self._asks: MemoryObjectSendStream[_Ask] | None = None
         self._open: set[_Ask] = set()
         self._gone = ""
+        self._stdio: _Stdio | None = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Connect, tell through `task_status`, and carry out calls until cancelled.
@@ -66,32 +66,33 @@ class McpServer:
         Raises `EngineError` when it cannot be connected. A server that breaks later ends this
         quietly: its calls are then answered with why.
         """
-        with tempfile.TemporaryFile() as errors:
-            started = False
+        begun = False
 
-            def begun() -> None:
-                nonlocal started
-                started = True
-                task_status.started()
+        def begin() -> None:
+            nonlocal begun
+            begun = True
+            task_status.started()
 
-            why = "it was closed"
-            try:
-                # Around all of it: the SDK's own scopes, opened inside, outlive the connecting.
-                with anyio.CancelScope(deadline=anyio.current_time() + CONNECT_S) as connecting:
-                    await self._serve(errors, begun, connecting)
-                if connecting.cancelled_caught:
-                    raise EngineError(f"no answer within {CONNECT_S:g} s")  # noqa: TRY301
-            except UsageError:
-                raise
-            # The SDK tells of every failure through exception groups, built in since 3.11 only.
-            except Exception as error:
-                why = error.message if isinstance(error, EngineError) else cause_of(error)
-                if not started:
-                    raise self._unreachable(why, errors) from error
-            finally:
-                self._gone = f"{why}{_tail(errors)}"
-                for ask in tuple(self._open):
-                    ask.settle(self._lost())
+        why, wait_s = "it was closed", self.target.connect_s
+        try:
+            # Around all of it: the SDK's own scopes, opened inside, outlive the connecting.
+            with anyio.CancelScope(deadline=anyio.current_time() + wait_s) as connecting:
+                await self._serve(begin, connecting)
+            if connecting.cancelled_caught:
+                raise EngineError(f"no answer within {wait_s:g} s")  # noqa: TRY301
+        except UsageError:
+            raise
+        # The SDK tells of every failure through exception groups, built in since 3.11 only.
+        except Exception as error:
+            why = self._broken or (
+                error.message if isinstance(error, EngineError) else cause_of(error)
+            )
+            if not begun:
+                raise self._unreachable(why) from error
+        finally:
+            self._gone = f"{self._broken or why}{self._last_words()}"
+            for ask in tuple(self._open):
+                ask.settle(self._lost())
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolAnswer:
         """Carry out one tool, once; whatever goes wrong is the answer's text."""
@@ -110,14 +111,12 @@ class McpServer:
                 ask.scope.cancel()
         return ask.answer or self._lost()
 
-    async def _serve(
-        self, errors: IO[bytes], begun: Callable[[], None], connecting: anyio.CancelScope
-    ) -> None:
+    async def _serve(self, begun: Callable[[], None], connecting: anyio.CancelScope) -> None:
         send, receive = anyio.create_memory_object_stream[_Ask](0)
         async with AsyncExitStack() as stack:
             stack.enter_context(send)
             stack.enter_context(receive)
-            client = await stack.enter_async_context(await _client(self.target, errors, stack))
+            client = await stack.enter_async_context(await self._client(stack))
             self.protocol = client.protocol_version
             self.tools = await _listed(client)
             connecting.deadline = math.inf
@@ -128,7 +127,38 @@ class McpServer:
     async def _carry_on(self, client: Client, asks: MemoryObjectReceiveStream[_Ask]) -> None:
         async with anyio.create_task_group() as group:
             async for ask in asks:
-                group.start_soon(_carry_out, client, ask)
+                group.start_soon(self._carry_out, client, ask)
+
+    async def _carry_out(self, client: Client, ask: _Ask) -> None:
+        if ask.done.is_set():
+            return
+        with anyio.CancelScope(deadline=anyio.current_time() + ask.timeout_s) as scope:
+            ask.scope = scope
+
+            async def still_working(
+                progress: float,  # noqa: ARG001 - the SDK's protocol names them
+                total: float | None,  # noqa: ARG001
+                message: str | None,  # noqa: ARG001
+            ) -> None:
+                scope.deadline = anyio.current_time() + ask.timeout_s
+
+            try:
+                result = await client.call_tool(
+                    ask.name, dict(ask.arguments), ask.timeout_s * 100, still_working
+                )
+                ask.settle(answer_of(result.model_dump(mode="json", by_alias=True)))
+            # A wrong answer comes as the SDK's, pydantic's or jsonschema's error: the call failed.
+            except Exception as error:  # noqa: BLE001
+                why = self._broken or cause_of(error)
+                ask.settle(ToolAnswer(ok=False, text=f"Error: {why}"))
+        if scope.cancelled_caught:
+            ask.settle(
+                ToolAnswer(
+                    ok=False,
+                    text=f"Error: nothing came from {ask.name!r} for {ask.timeout_s:g} s; the call "
+                    "was cancelled. Whether it had an effect is not known.",
+                )
+            )
 
     def _lost(self) -> ToolAnswer:
         why = self._gone or "it is not connected"
@@ -138,23 +168,32 @@ class McpServer:
             "had an effect is not known.",
         )
 
-    def _unreachable(self, why: str, errors: IO[bytes]) -> EngineError:
+    def _unreachable(self, why: str) -> EngineError:
         where = self.target.url or " ".join(self.target.command)
         return EngineError(
-            f"The MCP server {self.target.name!r} ({where}) cannot be used: {why}.{_tail(errors)}"
+            f"The MCP server {self.target.name!r} ({where}) cannot be used: {why}."
+            f"{self._last_words()}"
         )
 
+    def _last_words(self) -> str:
+        return "" if self._stdio is None else self._stdio.speaking.last_words()
 
-async def _client(target: McpTarget, errors: IO[bytes], stack: AsyncExitStack) -> Client:
-    try:
-        from mcp import Client
-        from mcp.client.stdio import StdioServerParameters, stdio_client
-        from mcp.client.streamable_http import streamable_http_client
-    except ImportError as error:
-        raise UsageError(
-            "Tools of MCP servers need the mcp package: pip install 'scillm-codex[mcp]'."
-        ) from error
-    if target.url:
+    @property
+    def _broken(self) -> str:
+        return "" if self._stdio is None else self._stdio.broken
+
+    async def _client(self, stack: AsyncExitStack) -> Client:
+        try:
+            from mcp import Client
+            from mcp.client.streamable_http import streamable_http_client
+        except ImportError as error:
+            raise UsageError(
+                "Tools of MCP servers need the mcp package: pip install 'scillm-codex[mcp]'."
+            ) from error
+        target = self.target
+        if not target.url:
+            self._stdio = _Stdio(await started(target))
+            return Client(self._stdio, mode=target.mode)
         if not target.headers:
             return Client(target.url, mode=target.mode)
         import httpx2
@@ -163,11 +202,58 @@ async def _client(target: McpTarget, errors: IO[bytes], stack: AsyncExitStack) -
             httpx2.AsyncClient(headers=dict(target.headers), timeout=httpx2.Timeout(30, read=300))
         )
         return Client(streamable_http_client(target.url, http_client=http), mode=target.mode)
-    parameters = StdioServerParameters(
-        command=target.command[0], args=list(target.command[1:]), env=dict(target.env)
-    )
-    # The SDK hands it on to the child as it is; it must only have a file descriptor.
-    return Client(stdio_client(parameters, errlog=errors), mode=target.mode)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class _Stdio:
+    """The SDK's transport over a server we started. Holds its tasks, and why it broke off."""
+
+    def __init__(self, speaking: Speaking) -> None:
+        self.speaking = speaking
+        self.broken = ""
+        self._group = anyio.create_task_group()
+
+    async def __aenter__(self) -> tuple[Any, Any]:
+        into, heard = anyio.create_memory_object_stream[Any](0)
+        said, out = anyio.create_memory_object_stream[Any](0)
+        await self._group.__aenter__()
+        self._group.start_soon(self.speaking.listen)
+        self._group.start_soon(self._hear, into)
+        self._group.start_soon(self._say, out, into)
+        return heard, said
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.speaking.end()
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    async def _hear(self, into: MemoryObjectSendStream[Any]) -> None:
+        from mcp.shared.message import SessionMessage
+        from mcp.types import jsonrpc_message_adapter
+
+        with into, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            try:
+                async with aclosing(self.speaking.messages()) as messages:
+                    async for document in messages:
+                        try:
+                            message = jsonrpc_message_adapter.validate_python(
+                                document, by_name=False
+                            )
+                        except ValueError:
+                            self.speaking.blame(document)
+                        else:
+                            await into.send(SessionMessage(message))
+            except EngineError as error:
+                self.broken = error.message
+
+    async def _say(
+        self, out: MemoryObjectReceiveStream[Any], into: MemoryObjectSendStream[Any]
+    ) -> None:
+        with out, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            async for each in out:
+                line = each.message.model_dump_json(by_alias=True, exclude_unset=True)
+                await self.speaking.send(line)
+        # Who asks it something more shall hear that it is gone.
+        into.close()
 
 
 async def _listed(client: Client) -> list[ToolSpec]:
@@ -184,44 +270,10 @@ async def _listed(client: Client) -> list[ToolSpec]:
             for tool in page.tools
         ]
         cursor = page.next_cursor
+        if len(tools) > MOST_TOOLS:
+            break
         if cursor is None:
             return tools
-    raise UsageError(f"The MCP server lists its tools on more than {MOST_PAGES} pages.")
-
-
-async def _carry_out(client: Client, ask: _Ask) -> None:
-    if ask.done.is_set():
-        return
-    with anyio.CancelScope(deadline=anyio.current_time() + ask.timeout_s) as scope:
-        ask.scope = scope
-
-        async def still_working(
-            progress: float,  # noqa: ARG001 - the SDK's protocol names them
-            total: float | None,  # noqa: ARG001
-            message: str | None,  # noqa: ARG001
-        ) -> None:
-            scope.deadline = anyio.current_time() + ask.timeout_s
-
-        try:
-            result = await client.call_tool(
-                ask.name, dict(ask.arguments), ask.timeout_s * 100, still_working
-            )
-            ask.settle(answer_of(result.model_dump(mode="json", by_alias=True)))
-        # A wrong answer comes as the SDK's, pydantic's or jsonschema's error: the call failed.
-        except Exception as error:  # noqa: BLE001
-            ask.settle(ToolAnswer(ok=False, text=f"Error: {cause_of(error)}"))
-    if scope.cancelled_caught:
-        ask.settle(
-            ToolAnswer(
-                ok=False,
-                text=f"Error: nothing came from {ask.name!r} for {ask.timeout_s:g} s; the call was "
-                "cancelled. Whether it had an effect is not known.",
-            )
-        )
-
-
-def _tail(errors: IO[bytes]) -> str:
-    size = errors.seek(0, 2)
-    errors.seek(max(0, size - SHOWN_STDERR))
-    said = errors.read().decode(errors="replace").strip()
-    return f" It said: {said}" if said else ""
+    raise EngineError(
+        f"it lists more than {MOST_TOOLS} tools, or more than {MOST_PAGES} pages of them"
+    )

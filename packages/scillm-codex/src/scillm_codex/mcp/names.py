@@ -37,6 +37,8 @@ class McpTarget:
     """What the command sees beside PATH, HOME and the like; never our whole environment."""
     mode: str = "auto"
     """`auto` finds the protocol's era out, `legacy` begins with initialize, or a version."""
+    connect_s: float = 30.0
+    """Longest wait for it to be ready; a first `npx` or `uvx` may have to install it."""
     timeout_s: float = 60.0
     """Longest silence of one call: a progress notice begins it anew."""
 

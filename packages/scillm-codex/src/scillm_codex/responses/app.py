@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 from scillm import Router
-from scillm.errors import ScillmError, UnknownModelError
+from scillm.errors import APITimeoutError, MalformedReplyError, ScillmError, UnknownModelError
 from scillm.http.wire import read_chunk
 from scillm.records import evolve
 from scillm.serve.admission import Admission
@@ -35,10 +38,14 @@ from scillm_codex.responses.request import Asked, read_responses
 from scillm_codex.responses.shapes import chunks_of
 
 if TYPE_CHECKING:
+    from scillm.models import CompletionChunk
     from scillm.protocols import Provider
     from scillm.records import ChatRequest, Json
     from scillm.serve.chat_answers import Answer, Routes
     from scillm.serve.web import Starlette
+
+Result = TypeVar("Result")
+log = logging.getLogger("scillm.codex")
 
 DROPPED = "x-scillm-dropped"
 PATHS = ("/v1/responses", "/responses")
@@ -123,7 +130,7 @@ class Responses:
 
     async def _whole(self, asked: Asked, responding: Responding) -> Json:
         async with self._admission.enter():
-            completion = await self._answers.complete(asked.request)
+            completion = await self._in_time(partial(self._answers.complete, asked.request))
         for chunk in chunks_of(completion.to_dict()):
             responding.take(read_chunk(chunk))
         return responding.end()[-1]["response"]
@@ -132,27 +139,51 @@ class Responses:
         """An error before the first piece is the answer's status; a later one is an event."""
         begun = False
         try:
-            async with self._admission.enter():
-                if not self._answers.streams:
-                    completion = await self._answers.complete(asked.request)
-                    chunks = [read_chunk(chunk) for chunk in chunks_of(completion.to_dict())]
-                    begun = True
-                    await _tell(write, responding.begin())
-                    for chunk in chunks:
-                        await _tell(write, responding.take(chunk))
-                else:
-                    async with self._answers.stream(_with_usage(asked)) as pieces:
-                        async for chunk in pieces:
-                            if not begun:
-                                begun = True
-                                await _tell(write, responding.begin())
-                            await _tell(write, responding.take(chunk))
+            async with self._admission.enter(), self._pieces(asked) as pieces:
+                while (chunk := await self._in_time(partial(anext, pieces, None))) is not None:
+                    if not begun:
+                        begun = True
+                        await _tell(write, responding.begin())
+                    await _tell(write, responding.take(chunk))
+            if not responding.finished:
+                raise MalformedReplyError("The answer ended before it was finished.")  # noqa: TRY301
             await _tell(write, responding.end())
-        except ScillmError as error:
+        except Exception as error:
             if not begun:
                 raise
+            if not isinstance(error, ScillmError):
+                log.exception("A stream of the bridge broke.")
             problem = problem_of(error, secrets=self._secrets)
             await _tell(write, responding.fail(problem.message, problem.code or "server_error"))
+
+    @asynccontextmanager
+    async def _pieces(self, asked: Asked) -> AsyncIterator[AsyncIterator[CompletionChunk]]:
+        if self._answers.streams:
+            async with self._answers.stream(_with_usage(asked)) as pieces:
+                yield pieces
+            return
+        completion = await self._in_time(partial(self._answers.complete, asked.request))
+        document = completion.to_dict()
+        for choice in document.get("choices") or ():
+            # A whole answer is finished, whether its server says why or not.
+            choice["finish_reason"] = choice.get("finish_reason") or "stop"
+        yield _one_by_one([read_chunk(chunk) for chunk in chunks_of(document)])
+
+    async def _in_time(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        results: list[Result] = []
+        with anyio.move_on_after(self._limits.max_seconds):
+            results.append(await work())
+        if results:
+            return results[0]
+        raise APITimeoutError(
+            f"Nothing came for {self._limits.max_seconds:g} s, the limit of this server; the work "
+            "was stopped."
+        )
+
+
+async def _one_by_one(chunks: Sequence[CompletionChunk]) -> AsyncIterator[CompletionChunk]:
+    for chunk in chunks:
+        yield chunk
 
 
 def _with_usage(asked: Asked) -> ChatRequest:

@@ -70,6 +70,11 @@ class Responding:
         self._usage: Usage | None = None
         self._reason: str | None = None
 
+    @property
+    def finished(self) -> bool:
+        """Whether a chunk said why the answer ended."""
+        return self._reason is not None
+
     def begin(self) -> list[Event]:
         """The events before any chunk."""
         response = self.response("in_progress")
@@ -111,7 +116,7 @@ class Responding:
             "output": [dict(item) for item in self._output],
             "error": None,
             "incomplete_details": None if why is None else {"reason": why},
-            "usage": None if self._usage is None else usage_of(self._usage),
+            **({} if self._usage is None else {"usage": usage_of(self._usage)}),
         }
 
     def _delta(self, delta: Delta) -> list[Event]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
 from attrs import field, frozen
 from scillm.errors import ScillmError, UsageError
 from scillm.providers.secrets import masked
@@ -17,7 +19,7 @@ from scillm.serve.problems import Problem, problem_of
 
 from scillm_codex.doctor.auth import read_auth_file
 from scillm_codex.sidecar import echo
-from scillm_codex.sidecar.binary import Binary, untested
+from scillm_codex.sidecar.binary import Binary, untested, with_version
 from scillm_codex.sidecar.child import Command
 from scillm_codex.sidecar.codex import CodexServer
 from scillm_codex.sidecar.execing import CodexExec
@@ -145,11 +147,36 @@ def _exec_app(sidecar: Sidecar, command: Command, place: Place) -> Starlette:
         accepts=lambda _model: True,
         shows=_nothing_more,
         token=sidecar.token,
+        ready=partial(_ready_to_run, sidecar),
         limits=_limits(sidecar),
         name="codex",
         headers=ignored_header,
         problem=_problems(sidecar),
     )
+
+
+async def _ready_to_run(sidecar: Sidecar) -> Mapping[str, Json]:
+    """Whether the binary of the fallback runs, and whether there is a usable login."""
+    assert sidecar.binary is not None
+    await to_thread.run_sync(with_version, sidecar.binary)
+    found: dict[str, Json] = {"profile": sidecar.profile}
+    return {"ready": _examined(sidecar, found), **found}
+
+
+def _examined(sidecar: Sidecar, found: dict[str, Json]) -> bool:
+    """Whether binary and login are as they should be; what was seen is put into `found`."""
+    binary = sidecar.binary
+    if binary is not None and binary.version:
+        found["codex"] = binary.version
+        if not binary.tested:
+            found["warning"] = untested(binary)
+    if sidecar.upstream is not None:
+        return True
+    auth = read_auth_file(sidecar.auth)
+    found["auth"] = auth.summary()
+    if not auth.usable:
+        found["reason"] = auth.problem
+    return auth.usable
 
 
 def _nothing_more(_model: str) -> bool:
@@ -218,24 +245,14 @@ def _metrics(keeper: Keeper) -> Metrics:
 async def _ready(sidecar: Sidecar, keeper: Keeper) -> Mapping[str, Json]:
     """Whether Codex runs and answers, and whether there is a usable login where one is needed."""
     child = await keeper.ready()
-    binary = sidecar.binary
     found: dict[str, Json] = {
         "profile": sidecar.profile,
         "handshake_ms": round(child.handshake_s * 1000, 1),
         "threads": child.active,
     }
+    well = _examined(sidecar, found)
     try:
         await child.rpc.call("server/diagnostics", {}, within_s=10.0)
-        well = True
     except RpcError as error:
         well, found["reason"] = False, f"server/diagnostics: {error.message}"
-    if binary is not None and binary.version:
-        found["codex"] = binary.version
-        if not binary.tested:
-            found["warning"] = untested(binary)
-    if sidecar.upstream is None:
-        auth = read_auth_file(sidecar.auth)
-        found["auth"] = auth.summary()
-        if not auth.usable:
-            well, found["reason"] = False, auth.problem
     return {"ready": well, **found}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,8 @@ import anyio
 from attrs import field, frozen
 from scillm.errors import APIConnectionError, APITimeoutError, EngineError
 
+from scillm_codex.held import end_held, start_held
+from scillm_codex.leash import held
 from scillm_codex.sidecar.lines import Lines
 from scillm_codex.sidecar.rpc import Rpc, RpcError
 
@@ -27,6 +28,8 @@ log = logging.getLogger("scillm.codex")
 
 HANDSHAKE_S = 30.0
 GRACE_S = 2.0
+SWEEP_S = 5.0
+"""Codex 0.169 forgets a helper of its sandbox now and then, which would wait for ever."""
 STDERR_LINES = 50
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 CLIENT = {"name": "scillm", "title": "SciLLM sidecar", "version": "1"}
@@ -58,6 +61,11 @@ class Child:
         self.idle = anyio.Event()
         self.said: deque[str] = deque(maxlen=STDERR_LINES)
 
+    @property
+    def pid(self) -> int:
+        """Of Codex itself, beyond its leash."""
+        return held(self.process.pid)
+
     def enter(self) -> None:
         """A request begins."""
         self.active += 1
@@ -78,7 +86,7 @@ class Child:
     def rss_bytes(self) -> int | None:
         """Memory of the process; None where the system does not tell."""
         try:
-            pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
+            pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
         except (OSError, IndexError):
             return None
         return int(pages) * PAGE_BYTES
@@ -94,9 +102,7 @@ async def run_child(command: Command, *, task_status: TaskStatus[Child]) -> None
     Raises `EngineError` when it does not start.
     """
     try:
-        process = await anyio.open_process(
-            list(command.argv), env=dict(command.env), cwd=command.cwd, start_new_session=True
-        )
+        process = await start_held(command.argv, env=command.env, cwd=command.cwd, sweep_s=SWEEP_S)
     except OSError as error:
         raise EngineError(f"{command.argv[0]} cannot be started: {error}.") from error
     child = Child(process, command)
@@ -113,8 +119,7 @@ async def run_child(command: Command, *, task_status: TaskStatus[Child]) -> None
     finally:
         child.alive = False
         child.rpc.close(child.last_words())
-        with anyio.CancelScope(shield=True):
-            await _end(process)
+        await end_held(process, patience_s=GRACE_S)
     if not child.handshake_s:
         raise EngineError(
             f"Codex did not start: {child.last_words() or 'it said nothing'}. "
@@ -155,23 +160,3 @@ async def _listen(child: Child) -> None:
     async for piece in child.process.stderr:
         for line in lines.feed(piece):
             child.said.append(line.decode("utf-8", "replace")[:2000])
-
-
-async def _end(process: Process) -> None:
-    """Close its input, wait a little, then kill the whole group."""
-    with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-        if process.stdin is not None:
-            await process.stdin.aclose()
-    with anyio.move_on_after(GRACE_S):
-        await process.wait()
-    _kill_group(process.pid)
-    with anyio.move_on_after(GRACE_S):
-        await process.wait()
-    await process.aclose()
-
-
-def _kill_group(pid: int) -> None:
-    # The group is the session it was started in, so its id is the leader's even after its death.
-    with suppress(ProcessLookupError, PermissionError):
-        if hasattr(os, "killpg"):
-            os.killpg(pid, signal.SIGKILL)

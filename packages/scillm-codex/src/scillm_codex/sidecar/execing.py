@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import logging
 import secrets
-import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -18,18 +17,21 @@ from attrs import frozen
 from scillm.errors import APITimeoutError, EngineError, SchemaError, UnsupportedParamError
 from scillm.models import ChatMessage, Choice, Completion, Usage
 
+from scillm_codex.held import end_held, start_held
 from scillm_codex.sidecar.checking import problem_of_answer
 from scillm_codex.sidecar.failures import error_of
 from scillm_codex.sidecar.lines import Lines
 from scillm_codex.sidecar.plan import plan_of
 
 if TYPE_CHECKING:
-    from anyio.abc import ByteReceiveStream, Process
+    from anyio.abc import ByteReceiveStream
     from scillm.errors import ProviderError
     from scillm.records import ChatRequest, Json
 
     from scillm_codex.sidecar.child import Command
     from scillm_codex.sidecar.plan import Place, Plan
+
+log = logging.getLogger("scillm.codex")
 
 ERROR_CHARS = 2000
 
@@ -52,6 +54,7 @@ def told(lines: Sequence[bytes]) -> Told:
         try:
             event = json.loads(line)
         except ValueError:
+            log.warning("Codex wrote a line that is not JSON; it was left out: %r", line[:200])
             continue
         kind = event.get("type") if isinstance(event, dict) else None
         item = event.get("item") or {} if kind == "item.completed" else {}
@@ -180,9 +183,7 @@ class CodexExec:
 async def _finished(
     argv: Sequence[str], command: Command, stdin: bytes
 ) -> tuple[list[bytes], list[bytes], int]:
-    process = await anyio.open_process(
-        list(argv), env=dict(command.env), cwd=command.cwd, start_new_session=True
-    )
+    process = await start_held(argv, env=command.env, cwd=command.cwd)
     out: list[bytes] = []
     err: list[bytes] = []
     try:
@@ -197,7 +198,7 @@ async def _finished(
             await process.stdin.aclose()
         code = await process.wait()
     finally:
-        await _end(process)
+        await end_held(process)
     return out, err, code
 
 
@@ -206,12 +207,3 @@ async def _collect(stream: ByteReceiveStream, found: list[bytes]) -> None:
     async for piece in stream:
         found += lines.feed(piece)
     found += [line for line in (lines.rest(),) if line]
-
-
-async def _end(process: Process) -> None:
-    with anyio.CancelScope(shield=True):
-        if process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-        await process.aclose()

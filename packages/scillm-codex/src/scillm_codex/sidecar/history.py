@@ -79,7 +79,9 @@ def _items(message: Message, where: str, open_calls: set[str]) -> list[dict[str,
 
 def _assistant(message: Message, where: str, open_calls: set[str]) -> list[dict[str, Json]]:
     items: list[dict[str, Json]] = []
-    text = _text(message, where) if message.get("content") else ""
+    text = _text(message, where) if message.get("content") else message.get("refusal") or ""
+    if not isinstance(text, str):
+        raise wrong(f"{where}.refusal", f"'{where}.refusal' must be a text.")
     if text:
         items.append(_message("assistant", [{"type": "output_text", "text": text}]))
     calls = message.get("tool_calls") or []

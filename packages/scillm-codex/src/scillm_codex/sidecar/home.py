@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -175,16 +176,16 @@ def make_home(
     # The sandbox is a program of the package that the binary came in, called by a link in the home.
     shown = [home / "tmp"] + ([] if binary is None else [binary.resolve().parent.parent])
     (home / "tmp").mkdir(exist_ok=True)
-    config = home / "config.toml"
-    # The catalogue is asked of the binary, which must not read an older config meanwhile.
-    config.unlink(missing_ok=True)
     catalogue = None
     if profile == "chat" and binary is not None:
         catalogue = _catalogue(home, binary)
     text = config_toml(
         profile, upstream=upstream, hidden=hidden, shown=shown, model=model, catalogue=catalogue
     )
-    config.write_text(text, encoding="utf-8")
+    # At once: a Codex of another sidecar that starts now shall find the old config or the new one.
+    fresh = home / f"config.toml.{os.getpid()}"
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(home / "config.toml")
     link = home / "auth.json"
     if link.is_symlink():
         link.unlink()
@@ -203,7 +204,10 @@ def refuse_work_in(folder: Path, home: Path) -> None:
 
 
 def _catalogue(home: Path, binary: Path) -> Path | None:
-    found = read_catalogue(binary, child_environment(home, os.environ))
+    # The binary shall read no config, not even an older one of this home.
+    with tempfile.TemporaryDirectory(dir=home, prefix="catalogue-") as empty:
+        env = {**child_environment(home, os.environ), "CODEX_HOME": empty}
+        found = read_catalogue(binary, env)
     if found is None:
         return None
     path = home / "models.json"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 from scillm.errors import UnsupportedParamError
 
+from scillm_codex.modelnames import bare_model
 from scillm_codex.sidecar import params as read
 from scillm_codex.sidecar.history import conversation, split
 from scillm_codex.sidecar.home import LOCKED
@@ -111,14 +112,6 @@ def plan_of(request: ChatRequest, place: Place) -> Plan:
         one_call=params.get("parallel_tool_calls") is False,
         ignored=ignored,
     )
-
-
-def bare_model(model: str) -> str:
-    """The id Codex knows: without our own prefixes."""
-    for prefix in ("codex-agent/", "codex/"):
-        if model.startswith(prefix) and len(model) > len(prefix):
-            return model[len(prefix) :]
-    return model
 
 
 def repair_turn(problem: str, plan: Plan) -> Mapping[str, Json]:

@@ -37,10 +37,11 @@ class RpcError(ScillmError):
 
 @define
 class _Pending:
-    """A call on its way. Remembers the reply."""
+    """A call on its way. Remembers the reply, and what shall happen the moment it is read."""
 
     done: anyio.Event = field(factory=anyio.Event)
     reply: Mapping[str, Json] | None = None
+    heard: Callable[[Json], None] | None = None
 
 
 class Rpc:
@@ -52,7 +53,6 @@ class Rpc:
         self._next = 0
         self._pending: dict[int, _Pending] = {}
         self._threads: dict[str, MemoryObjectSendStream[Mapping[str, Json]]] = {}
-        self._early: dict[str, list[Mapping[str, Json]]] = {}
         self._closed: str | None = None
 
     @property
@@ -60,12 +60,19 @@ class Rpc:
         """Calls on their way."""
         return len(self._pending)
 
-    async def call(self, method: str, params: Json, *, within_s: float = RPC_S) -> Json:
+    async def call(
+        self,
+        method: str,
+        params: Json,
+        *,
+        within_s: float = RPC_S,
+        heard: Callable[[Json], None] | None = None,
+    ) -> Json:
         """The result; `RpcError`, `APITimeoutError`, or `APIConnectionError` after the end."""
         if self._closed is not None:
             raise self.gone()
         self._next += 1
-        number, pending = self._next, _Pending()
+        number, pending = self._next, _Pending(heard=heard)
         self._pending[number] = pending
         try:
             with anyio.move_on_after(within_s):
@@ -86,12 +93,31 @@ class Rpc:
             )
         return pending.reply.get("result")
 
-    async def settle(self, method: str, params: Json) -> Json:
+    async def settle(
+        self, method: str, params: Json, *, heard: Callable[[Json], None] | None = None
+    ) -> Json:
         """`call`, whose answer is waited for even where the caller is cancelled meanwhile."""
         results: list[Json] = []
         with anyio.CancelScope(shield=True):
-            results.append(await self.call(method, params))
+            results.append(await self.call(method, params, heard=heard))
         return results[0]
+
+    async def open(self, params: Json) -> tuple[str, Notes]:
+        """Start a thread: its id and its notifications, which end with the connection.
+
+        It is listened to from the moment its id is read. Threads that Codex starts by itself, for
+        agents of its own, are nobody's here.
+        """
+        streams: list[Notes] = []
+
+        def listen(started: Json) -> None:
+            send, receive = anyio.create_memory_object_stream[Mapping[str, "Json"]](math.inf)
+            self._threads[started["thread"]["id"]] = send
+            streams.append(receive)
+
+        # A thread whose id nobody heard could never be let go.
+        started = await self.settle("thread/start", params, heard=listen)
+        return started["thread"]["id"], streams[0]
 
     async def notify(self, method: str) -> None:
         """Say something that has no answer."""
@@ -102,23 +128,11 @@ class Rpc:
         self._next += 1
         await self._send({"method": method, "id": self._next, "params": params})
 
-    def listen(self, thread: str) -> Notes:
-        """The notifications of a thread from its first on; ends with the connection."""
-        send, receive = anyio.create_memory_object_stream[Mapping[str, "Json"]](math.inf)
-        for note in self._early.pop(thread, ()):
-            send.send_nowait(note)
-        if self._closed is not None:
-            send.close()
-        else:
-            self._threads[thread] = send
-        return receive
-
     def forget(self, thread: str) -> None:
         """Listen to a thread no more."""
         stream = self._threads.pop(thread, None)
         if stream is not None:
             stream.close()
-        self._early.pop(thread, None)
 
     async def take(self, line: bytes) -> None:
         """Sort one line of Codex's."""
@@ -146,31 +160,27 @@ class Rpc:
         for stream in self._threads.values():
             stream.close()
         self._threads.clear()
-        self._early.clear()
 
     def gone(self) -> APIConnectionError:
         """What to raise once the connection has ended."""
         return APIConnectionError(GONE.format(why=f": {self._closed}" if self._closed else ""))
 
     def _answered(self, message: Mapping[str, Json]) -> None:
-        pending = self._pending.get(message.get("id", 0))
+        number = message.get("id")
+        pending = self._pending.get(number) if isinstance(number, int) else None
         if pending is not None:
             pending.reply = message
+            if pending.heard is not None and "error" not in message:
+                pending.heard(message.get("result"))
             pending.done.set()
 
     def _sort(self, message: Mapping[str, Json]) -> None:
         params = message.get("params")
         if not isinstance(params, dict):
             return
-        thread = params.get("threadId") or (params.get("thread") or {}).get("id")
-        if not isinstance(thread, str):
-            return
-        if thread in self._threads:
+        thread = params.get("threadId")
+        if isinstance(thread, str) and thread in self._threads:
             self._threads[thread].send_nowait(message)
-        elif message["method"] == "thread/started":
-            self._early[thread] = []
-        elif thread in self._early:
-            self._early[thread].append(message)
 
     async def _send(self, message: Mapping[str, Json]) -> None:
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"

@@ -46,10 +46,8 @@ async def opened(child: Child, plan: Plan, *, idle_s: float) -> AsyncIterator[Th
     """A thread with the plan's history; leaving lets Codex forget it."""
     rpc = child.rpc
     with refusals_as_errors():
-        # A thread whose id nobody heard could never be let go.
-        started = await rpc.settle("thread/start", plan.thread)
-        name = started["thread"]["id"]
-        thread = Thread(id=name, rpc=rpc, notes=rpc.listen(name), idle_s=idle_s)
+        name, notes = await rpc.open(plan.thread)
+        thread = Thread(id=name, rpc=rpc, notes=notes, idle_s=idle_s)
         try:
             if plan.history:
                 items = {"threadId": name, "items": list(plan.history)}

@@ -71,16 +71,12 @@ class CommandTool:
                 text=f"Error: not run. {shlex.join(argv)!r} is not allowed; allowed are, word for "
                 f"word: {shown}.",
             )
-        found = shutil.which(argv[0], path=PATH) or argv[0]
-        try:
-            ended = await run_command(
-                (found, *argv[1:]),
-                env={"PATH": PATH, "HOME": str(self._folder), "LANG": "C.UTF-8"},
-                cwd=self._folder,
-                timeout_s=self._timeout_s,
-            )
-        except OSError as error:
-            return ToolAnswer(ok=False, text=f"Error: {argv[0]!r}: {error.strerror}.")
+        ended = await run_command(
+            (shutil.which(argv[0], path=PATH) or argv[0], *argv[1:]),
+            env={"PATH": PATH, "HOME": str(self._folder), "LANG": "C.UTF-8"},
+            cwd=self._folder,
+            timeout_s=self._timeout_s,
+        )
         parts = [ended.stdout.rstrip()] if ended.stdout.strip() else []
         if ended.stderr.strip():
             parts.append(f"[stderr]\n{ended.stderr.rstrip()}")

@@ -14,20 +14,33 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
+MOST_PATH_CHARS = 1000
+
+
 class OutsideError(UsageError):
     """A path is not one of the work folder."""
 
 
 def steps_of(path: str) -> list[str]:
     """The names of a relative path; `OutsideError` for one that leads anywhere else."""
-    if "\0" in path:
-        raise OutsideError("A path cannot hold a NUL character.")
+    if len(path) > MOST_PATH_CHARS:
+        raise OutsideError(f"A path has at most {MOST_PATH_CHARS} characters, not {len(path)}.")
+    if "\0" in path or not _is_text(path):
+        raise OutsideError(f"{path!r} is no path: it holds a character that no file name can.")
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts:
         raise OutsideError(
             f"{path!r} is outside the work folder; give a path relative to it, without '..'."
         )
     return list(pure.parts)
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class WorkFolder:

@@ -1,8 +1,8 @@
 """The restricted child: puts its walls on, then runs one program. Standard library only.
 
 Run by path. Its first line of input says what to run and what may be read. It answers on descriptor
-2 only when it refuses; what the program prints goes straight to 1 and 2. When its input ends,
-whoever started it has ended: the program is killed then.
+2 only when it refuses; what the program prints goes straight to 1 and 2. It is run on a leash: what
+the program leaves is killed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import resource
-import select
 import signal
 import struct
 import sys
@@ -23,7 +22,7 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 NEW_IPC, NEW_USER, NEW_PID, NEW_NET = 0x08000000, 0x10000000, 0x20000000, 0x40000000
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
-MOST_PAUSE_MS = 20
+MOST_PAUSE_S = 0.02
 
 
 def libc() -> Any:
@@ -128,21 +127,20 @@ def main() -> int:
 
 
 def awaited(child: int, deadline: float) -> int:
-    """The program's exit code; it is killed when its time is up, or our input ends."""
-    ends, pause_ms = select.poll(), 1
-    ends.register(0, select.POLLIN | select.POLLHUP)
+    """The program's exit code; it is killed when its time is up."""
+    pause_s = 0.001
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
-        late = time.monotonic() >= deadline
-        if late or (ends.poll(pause_ms) and not os.read(0, 4096)):
+        if time.monotonic() >= deadline:
             os.kill(child, signal.SIGKILL)
             # With the first of its processes the kernel ends all others, before this returns.
             os.waitpid(child, 0)
-            return LATE if late else REFUSED
-        pause_ms = min(pause_ms * 2, MOST_PAUSE_MS)
+            return LATE
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, MOST_PAUSE_S)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from scillm.errors import SandboxError, UsageError
+from scillm.errors import SandboxError
 from scillm.plugins.groups import EXTRAS
 from scillm.records import Limits
 
@@ -69,22 +68,15 @@ class LentRunner:
 
     async def open(self, plugins: Plugins, stack: AsyncExitStack) -> LentRunner:
         """Open it; `SandboxError` when none of level L2 or above can be had."""
-        found = plugins.get(EXTRAS, NAME)
-        if not callable(found):
-            raise SandboxError(f"The helper {NAME!r} opens no sandbox; it is a {found!r}.")
+        opener: Any = plugins.get(EXTRAS, NAME)
+        if not callable(opener):
+            raise SandboxError(f"The helper {NAME!r} opens no sandbox; it is a {opener!r}.")
         others = [name for name, tool in TOOLCHAINS.items() if shutil.which(tool)]
-        try:
-            self._sandbox = await self._opened(found, others, stack)
-        except UsageError:
-            # This CodeWorld does not know one of them; Go is the youngest.
-            others = [name for name in others if name != "go"]
-            self._sandbox = await self._opened(found, others, stack)
+        self.languages = ("python", *others)
+        opening: Any = opener(require=WEAKEST, languages=self.languages)
+        self._sandbox = await stack.enter_async_context(opening)
         self.held_by = f"CodeWorld's sandbox, level {self._sandbox.level}"
         return self
-
-    async def _opened(self, found: Any, others: Sequence[str], stack: AsyncExitStack) -> Any:
-        self.languages = ("python", *others)
-        return await stack.enter_async_context(found(require=WEAKEST, languages=self.languages))
 
     async def run(self, language: str, code: str, *, timeout_s: float) -> Ran:
         """See `Runner`."""

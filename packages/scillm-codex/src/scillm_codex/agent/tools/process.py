@@ -1,9 +1,7 @@
-"""Running one command to its end, with its output bounded and nothing of it left (anyio's door)."""
+"""Running one command to its end, with its output bounded and nothing of it left."""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import define, frozen
 
+from scillm_codex.held import end_held, start_held
+
 if TYPE_CHECKING:
     from anyio.abc import ByteReceiveStream, Process
 
 KEPT_BYTES = 200_000
-REAP_S = 10.0
 
 
 @frozen(kw_only=True)
@@ -48,13 +47,11 @@ async def run_command(
     input: bytes = b"",
     timeout_s: float,
 ) -> Ended:
-    """Run `argv` without a shell; raises `OSError` when it cannot be started.
+    """Run `argv` without a shell, on a leash: nothing it started outlives this call, or us.
 
-    Whatever it leaves running in its session is killed.
+    One that cannot be started ends with 127, and says so on stderr.
     """
-    process = await anyio.open_process(
-        list(argv), stdin=-1, stdout=-1, stderr=-1, cwd=cwd, env=dict(env), start_new_session=True
-    )
+    process = await start_held(argv, env=env, cwd=cwd)
     out, err = _Kept(bytearray()), _Kept(bytearray())
     code: int | None = None
     try:
@@ -64,20 +61,9 @@ async def run_command(
                 group.start_soon(_drain, process.stdout, out)
                 group.start_soon(_drain, process.stderr, err)
                 code = await process.wait()
-                # A grandchild may hold the pipes open for ever.
-                _kill(process)
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(REAP_S):
-            _kill(process)
-            await process.wait()
-            await process.aclose()
+        await end_held(process)
     return Ended(code=code, stdout=out.text(), stderr=err.text())
-
-
-def _kill(process: Process) -> None:
-    # The group's number stays its own while anyone of it lives; numbers are given out in a circle.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _feed(process: Process, data: bytes) -> None:
@@ -86,7 +72,7 @@ async def _feed(process: Process, data: bytes) -> None:
         return
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
         await stdin.send(data)
-        # It stays open until we end: a child takes its end for the end of us.
+        await stdin.aclose()
 
 
 async def _drain(stream: ByteReceiveStream | None, kept: _Kept) -> None:

@@ -48,7 +48,7 @@ class HttpTools:
         rows = rows.get("tools", rows) if isinstance(rows, dict) else rows
         if not isinstance(rows, list):
             raise self._unusable("no list of tools")
-        self.tools = [spec for row in rows if (spec := _spec(row)) is not None]
+        self.tools = [self._spec(row) for row in rows]
         return self
 
     async def call(self, name: str, arguments: Mapping[str, Json], /) -> ToolAnswer:
@@ -76,19 +76,21 @@ class HttpTools:
             )
         )
 
+    def _spec(self, row: Json) -> ToolSpec:
+        function = row.get("function", row) if isinstance(row, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise self._unusable(f"{str(row)[:200]} is no tool with a name")
+        parameters = function.get("parameters") or {}
+        if not isinstance(parameters, Mapping):
+            raise self._unusable(f"the parameters of {function['name']!r} are no object")
+        return ToolSpec(
+            name=function["name"],
+            description=str(function.get("description") or ""),
+            parameters=parameters,
+        )
+
     def _unusable(self, why: str) -> EngineError:
         return EngineError(f"The tools at {self._base} cannot be used: {why}.")
-
-
-def _spec(row: Json) -> ToolSpec | None:
-    function = row.get("function", row) if isinstance(row, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        return None
-    return ToolSpec(
-        name=function["name"],
-        description=str(function.get("description") or ""),
-        parameters=function.get("parameters") or {},
-    )
 
 
 def _answer(text: str) -> ToolAnswer:
