@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from scillm.errors import ProverError, UsageError
 from scillm.plugins.settings import load
@@ -18,8 +21,11 @@ from scillm_certainly.backends.install import (
     is_installed,
 )
 from scillm_certainly.backends.node import Node, find_node
+from scillm_certainly.backends.records import Backend
+from scillm_certainly.backends.worker import Worker
 from scillm_certainly.errors import LeanMissingError
 from scillm_certainly.pool.pool import Pool, Size
+from scillm_certainly.protocol import answer, question
 from scillm_certainly.records import CheckRequest
 from scillm_certainly.settings import SETTINGS
 
@@ -27,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scillm.records import Json
-    from scillm_certainly.backends.records import Backend
 
 SHIM = Path(__file__).with_name("repl_shim.py")
 
@@ -150,6 +155,79 @@ async def test_a_program_that_is_no_lean_is_not_waited_for(tmp_path: Path) -> No
 def anyio_backend() -> str:
     """One event loop is enough here; the pool's own tests take both."""
     return "asyncio"
+
+
+TRIES = """
+import os, resource, signal, socket, sys, time
+def tried(action):
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+def write():
+    with open(sys.argv[2], "w") as file:
+        file.write("x")
+        file.flush()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+told = "|".join([
+    tried(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)),
+    tried(write),
+    tried(lambda: os.kill(int(sys.argv[3]), 0)),
+    str(resource.getrlimit(resource.RLIMIT_AS)[0] >> 20),
+])
+rest = '", "commit": "c", "axiomsComplete": true}'
+print("\\x01ready " + '{"version": "' + told + rest, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.anyio
+async def test_what_the_launcher_says_is_what_a_program_meets(tmp_path: Path) -> None:
+    """A program in a native Lean's place reaches what the verdict's confinement says, no more."""
+    script, target = tmp_path / "tries.py", tmp_path / "written"
+    script.write_text(TRIES)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port, pid = str(listener.getsockname()[1]), str(os.getpid())
+        command = [sys.executable, str(script), port, str(target), pid]
+        worker = Worker(Backend(name="native", command=command, memory_mb=4096))
+        try:
+            await worker.ready()
+        finally:
+            worker.close()
+    said = worker.lean.confinement
+    network, writing, foreign, memory = worker.lean.version.split("|")
+
+    assert (network == "done") == (said["network"] == "host")
+    assert (foreign == "done") == (said["processes"] == "own group")
+    assert (writing != "done", said["file_writes"]) == (True, "none")
+    assert not target.exists() or target.read_bytes() == b""
+    assert (memory, said["memory_mb"]) == ("4096", 4096)
+
+
+@pytest.mark.anyio
+async def test_a_long_answer_is_whole_however_late_it_is_read(embedded: Backend) -> None:
+    """An answer of many times a pipe's 64 KB arrives to its last byte."""
+    code = (
+        "theorem t : 1 = 1 := rfl\n" + "#check (Nat.add_comm : ∀ n m : Nat, n + m = m + n)\n" * 2000
+    )
+    worker = Worker(embedded)
+    try:
+        await worker.ready()
+        await worker.process.write(question(CheckRequest(code=code), number=1, nonce="n"))
+        # The pipe is full long before somebody reads.
+        await anyio.sleep(3)
+        with anyio.fail_after(60):
+            while (line := await worker.process.line()) is not None:
+                document = answer(line, "n")
+                if document is not None:
+                    break
+    finally:
+        worker.close()
+
+    assert line is not None
+    assert len(line) > 4 * 65_536
+    assert len(document["messages"]) == 2000
 
 
 @pytest.mark.deep

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.errors import ProverError
-from scillm_certainly.wasm import binary, exports, names
+from scillm_certainly.wasm import binary, exports, glue, names
+from scillm_certainly.wasm.derive import derive
 
 SIGNED = st.integers(-(2**63), 2**63 - 1)
 UNSIGNED = st.integers(0, 2**64 - 1)
@@ -171,6 +172,29 @@ def test_another_module_is_refused(section: int, content: bytes, says: str) -> N
     """A module that is laid out in another way is never half rewritten."""
     with pytest.raises(ProverError, match=says):
         exports.slim(parts({section: content}), set())
+
+
+def test_the_three_files_come_from_the_two() -> None:
+    """Glue and module lose the same names, and the table has them all."""
+    calls = "".join(
+        f"function {name}(a){{if(ENVIRONMENT_IS_PTHREAD)return proxyToMainThread(1,0,1,a);}}"
+        for name in (*glue.CALLS, *glue.REFUSED)
+    )
+    mounts = "".join(f'FS.mount(NODEFS,{{root:"/{name}"}},"/{name}");' for name in ("home", "tmp"))
+    script = (
+        "var used=_f1(1);var __dlsym_js=(h,s)=>{};__dlsym_js.sig=1;"
+        "updateTableMap(0,wasmTable.length);var _main,_f0,_f1;"
+        f"{glue.STOCK_READ}}}{glue.STOCK_WRITE}{calls}{mounts}FS.chdir(cwd);"
+        "if(isNode){path=__filename}function assignWasmExports(wasmExports){"
+        '_f0=Module["_f0"]=wasmExports["f0"];_f1=Module["_f1"]=wasmExports["f1"]}var wasmImports;é'
+    )
+    made = derive(script.encode("latin-1"), module(3))
+    exported = binary.by_id(binary.sections(made.module))[7]
+
+    assert [row[0] for row in exports.read_exports(made.module, exported.content)] == [b"f1"]
+    assert b"_f0" not in made.glue
+    assert made.glue.endswith("é".encode("latin-1"))
+    assert [names.lookup(made.names, name) for name in (b"f0", b"f1", b"f2")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("data", [b"", b"MZ", b"\0asm\x02\0\0\0", module(2)[:-3]])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import socket
+import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
@@ -25,7 +27,7 @@ from scillm_certainly.settings import SETTINGS
 from support.served import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from scillm.records import Json
     from scillm_certainly.pool.resident import Resident
@@ -142,6 +144,48 @@ def test_a_bad_item_leaves_its_neighbours_alone(base: str, item: Json, says: str
     assert told["results"][0]["status"] == "proved"
     assert told["results"][1]["limit"] == "malformed"
     assert says in told["results"][1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "accept"),
+    [
+        ("/bridge/complete", {"items": [{"code": ENDLESS + "\n-- left"}]}, "*/*"),
+        ("/bridge/complete", {"items": [{"code": ENDLESS + "\n-- left"}]}, "text/event-stream"),
+        ("/api/check", {"snippets": [{"id": "a", "code": ENDLESS + "\n-- left"}]}, "*/*"),
+    ],
+    ids=["envelope", "events", "kimina"],
+)
+def test_a_client_that_leaves_ends_its_check(
+    base: str, lean: Resident, path: str, document: Json, accept: str
+) -> None:
+    """Long before the deadline its Lean is gone, and the next client is answered."""
+    host, port = base.removeprefix("http://").split(":")
+    body = json.dumps(document).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Accept: {accept}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    before = portal.call(lean.stats)
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        client.sendall(head.encode() + body)
+        at_work = until(lambda: lean.numbers()["busy"] == 1, within_s=60)
+    freed = until(lambda: lean.numbers()["busy"] == 0, within_s=10)
+    ended = lean.numbers()["ended"]
+    status, told = call(f"{base}/bridge/complete", {"items": [{"code": GOOD + "\n-- next"}]})
+
+    assert at_work
+    assert freed
+    assert ended == before["ended"] + 1
+    assert (status, told["summary"]["proved"]) == (200, 1)
+
+
+def until(holds: Callable[[], bool], *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_unknown_flags_are_refused_item_by_item(base: str) -> None:

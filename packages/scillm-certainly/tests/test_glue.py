@@ -6,7 +6,7 @@ import pytest
 from scillm.errors import ProverError
 from scillm_certainly.wasm import glue
 
-READ = glue.STOCK_READ + "}"
+READ = glue.STOCK_READ + "}" + glue.STOCK_WRITE
 CALLS = "".join(
     f"function {name}(a){{if(ENVIRONMENT_IS_PTHREAD)return proxyToMainThread(1,0,1,a);}}"
     for name in (*glue.CALLS, *glue.REFUSED)

@@ -184,6 +184,18 @@ def test_what_an_old_kernel_may_get_wrong_has_a_caveat(nested: bool) -> None:
     assert not any(row.startswith("axioms") for row in caveats)
 
 
+@pytest.mark.parametrize("seen", [{"rough": True}, {"user_code": True}])
+def test_what_ran_beside_the_file_s_programs_is_not_proved(seen: dict[str, bool]) -> None:
+    """A process that ran the file's own programs is believed only when another one agrees."""
+    facts = evolve(PROVED, **seen)
+    alone = decide(CheckRequest(code="c"), facts, LEAN)
+    apart = decide(CheckRequest(code="c"), evolve(facts, apart=True), LEAN)
+
+    assert (alone.status, apart.status) == ("proved_unreplayed", "proved")
+    assert "another process" in alone.reason
+    assert any(row.startswith("user_code") for row in apart.caveats)
+
+
 def test_sorry_can_be_permitted_by_name() -> None:
     """Who permits `sorryAx` gets a proof up to its gaps."""
     facts = evolve(PROVED, declarations=[Declaration(name="t", kind="theorem", axioms=["sorryAx"])])

@@ -147,6 +147,7 @@ async def test_a_lean_that_does_not_start_is_unavailable() -> None:
 async def test_many_callers_of_several_loops_share_one_lean(lean: Resident) -> None:
     """Thirty checks at once, from any event loop, each get their own answer; repeats are free."""
     found: dict[str, ProofVerdict] = {}
+    started = (await lean.stats())["started"]
 
     async def one(number: int) -> None:
         right = number % 2 == 0
@@ -168,7 +169,7 @@ async def test_many_callers_of_several_loops_share_one_lean(lean: Resident) -> N
     assert all(key == row.id for key, row in found.items())
     assert again.cached
     assert again.id == "again"
-    assert stats["alive"] == 1
+    assert stats["started"] - started <= 1
 
 
 @pytest.mark.deep

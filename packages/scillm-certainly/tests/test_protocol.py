@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.errors import ProverError
@@ -53,7 +54,7 @@ ANSWER = {
 
 @given(line=st.binary(max_size=80), nonce=st.text("0123456789abcdef", min_size=32, max_size=32))
 def test_a_line_without_the_nonce_is_no_answer(line: bytes, nonce: str) -> None:
-    """Whatever checked code writes, it is never taken for an answer."""
+    """What is written without knowing the nonce is never taken for an answer."""
     assert protocol.answer(line, nonce) is None
 
 
@@ -123,3 +124,43 @@ def test_a_fault_says_of_which_kind_it_is(text: str, kind: str) -> None:
     facts = protocol.facts_of({"id": 1, "fault": text}, number=1)
 
     assert (facts.fault, facts.fault_kind) == (text, kind)
+
+
+def test_an_answer_nested_too_deeply_is_a_broken_line() -> None:
+    """JSON that nobody can read ends the check, not the program."""
+    with pytest.raises(ProverError, match="broken line"):
+        protocol.answer(f"{protocol.MARK}n {'[' * 1_000_000}".encode(), "n")
+
+
+def test_what_the_second_process_is_asked() -> None:
+    """The first is asked for its declarations, the second gets them, and the caller's reference."""
+    request = CheckRequest(code="c", reference="r")
+    first = json.loads(protocol.question(request, number=1, nonce="a", export=True))
+    second = json.loads(protocol.replay_question(request, "[]", number=2, nonce="b"))
+
+    assert (first["op"], first["export"], first["reference"]) == ("check", True, "r")
+    assert (second["op"], second["exported"], second["reference"]) == ("replay", "[]", "r")
+    assert (second["id"], second["nonce"]) == (2, "b")
+
+
+@given(axioms=st.lists(st.sampled_from(["propext", "bad"])), refused=st.booleans())
+def test_the_second_process_decides(axioms: list[str], refused: bool) -> None:
+    """Axioms, refusals and comparison are the second's, whatever the first one claimed."""
+    seen = protocol.facts_of({**ANSWER, "judge": None, "exported": "[]"}, number=3)
+    (row,) = ANSWER["decls"]
+    told = protocol.facts_of(
+        {
+            **ANSWER,
+            "decls": [{**row, "axioms": axioms, "written": False}],
+            "replay": {"errors": ["u"] if refused else [], "skipped": []},
+        },
+        number=3,
+    )
+    both = protocol.replayed_apart(seen, told)
+
+    assert both.apart
+    assert [list(one.axioms) for one in both.declarations] == [axioms]
+    assert both.declarations[0].written
+    assert both.judged == told.judged
+    assert list(both.replay_errors) == ["t", *(["u"] if refused else [])]
+    assert protocol.replayed_apart(seen, evolve(told, fault="died")).fault == "died"

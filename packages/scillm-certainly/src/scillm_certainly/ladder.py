@@ -88,6 +88,13 @@ def decide(request: CheckRequest, facts: Facts, lean: Lean) -> ProofVerdict:
             status=PROVED_UNREPLAYED,
             reason="this backend has no second kernel pass; Lean itself accepted the file",
         )
+    if (facts.rough or facts.user_code) and not facts.apart:
+        return evolve(
+            verdict,
+            status=PROVED_UNREPLAYED,
+            reason="the file ran programs of its own, and what they left was not put through the "
+            "kernel of another process",
+        )
     if facts.examples:
         return evolve(
             verdict,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from scillm.errors import ProverError
 
 from scillm_certainly.records import (
@@ -27,8 +28,8 @@ READY = "ready"
 LAUNCHED = "launched"
 
 
-def question(request: CheckRequest, *, number: int, nonce: str) -> bytes:
-    """The line that asks for a check."""
+def question(request: CheckRequest, *, number: int, nonce: str, export: bool = False) -> bytes:
+    """The line that asks for a check, and for the declarations as text if `export`."""
     fields: dict[str, Json] = {
         "id": number,
         "nonce": nonce,
@@ -36,6 +37,25 @@ def question(request: CheckRequest, *, number: int, nonce: str) -> bytes:
         "code": request.code,
         "maxHeartbeats": request.policy.heartbeats,
     }
+    if export:
+        fields["export"] = True
+    return _line(fields, request)
+
+
+def replay_question(request: CheckRequest, exported: str, *, number: int, nonce: str) -> bytes:
+    """The line that asks to put exported declarations through the kernel; runs no answer's code."""
+    fields: dict[str, Json] = {
+        "id": number,
+        "nonce": nonce,
+        "op": "replay",
+        "code": request.code,
+        "exported": exported,
+        "maxHeartbeats": request.policy.heartbeats,
+    }
+    return _line(fields, request)
+
+
+def _line(fields: dict[str, Json], request: CheckRequest) -> bytes:
     if request.reference is not None:
         fields["reference"] = request.reference
     return json.dumps(fields).encode() + b"\n"
@@ -51,7 +71,7 @@ def answer(line: bytes, nonce: str) -> Json | None:
         return None
     try:
         document = json.loads(line[len(start) :])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProverError(f"The Lean worker answered with a broken line: {error}.") from error
     if not isinstance(document, Mapping):
         raise ProverError("The Lean worker answered with something that is no JSON object.")
@@ -70,6 +90,29 @@ def facts_of(document: Mapping[str, Json], *, number: int) -> Facts:
         return _facts(document)
     except (KeyError, TypeError, AttributeError) as error:
         raise ProverError(f"The Lean worker's answer lacks a part: {error}.") from error
+
+
+def replayed_apart(seen: Facts, replayed: Facts) -> Facts:
+    """What the process that ran the file's programs saw, as far as another one confirms it.
+
+    Declarations, axioms, kernel and comparison are the other's; messages, and which names stand in
+    the code, are all that is taken from the first.
+    """
+    if replayed.fault:
+        return replayed
+    written = {row.name for row in seen.declarations if row.written}
+    return evolve(
+        seen,
+        declarations=[evolve(row, written=row.name in written) for row in replayed.declarations],
+        replayed=replayed.replayed,
+        replay_errors=distinct((*seen.replay_errors, *replayed.replay_errors)),
+        judged=replayed.judged,
+        nested=replayed.nested,
+        axioms_complete=replayed.axioms_complete,
+        us={**seen.us, "apart": sum(replayed.us.values())},
+        exported="",
+        apart=True,
+    )
 
 
 def is_import_fault(text: str) -> bool:
@@ -112,6 +155,7 @@ def _facts(document: Mapping[str, Json]) -> Facts:
         meta=document["meta"],
         nested=document["nested"],
         axioms_complete=document["axiomsComplete"],
+        exported=str(document.get("exported", "")),
         us=dict(document["us"]),
     )
 

@@ -187,6 +187,12 @@ class Facts:
     nested: bool = False
     axioms_complete: bool = False
     us: Mapping[str, int] = field(factory=dict)
+    exported: str = field(default="", repr=False)
+    """The declarations as text, for another process."""
+    rough: bool = False
+    """Whether the process that answered may have run programs of the file."""
+    apart: bool = False
+    """Whether declarations and replay come from a process that ran none of the file's programs."""
     fault: str = ""
     fault_kind: str = ""
 

@@ -461,3 +461,200 @@ theorem t (a b c d e f : Nat) (h : a * b + c = d) : (a * b + c) * (e + f) = d * 
 
 -- case recursion_depth: inconclusive recursion_depth
 theorem t : (List.replicate 3000 1).length = 3000 := by decide
+
+-- case axiom_propext_in_namespace: unsound
+namespace A
+axiom propext : False
+end A
+theorem t : 1 = 2 := A.propext.elim
+
+-- case axiom_name_with_a_dot: unsound
+axiom «Classical.choice» : False
+theorem t : 1 = 2 := «Classical.choice».elim
+
+-- case axiom_declared_again: rejected
+axiom propext : False
+theorem t : 1 = 2 := propext.elim
+
+-- case axiom_trust_compiler: unsound
+theorem t : True := by
+  have := Lean.trustCompiler
+  trivial
+
+-- case of_reduce_nat: unsound
+def n : Nat := 5
+theorem t : n = 5 := Lean.ofReduceNat n 5 rfl
+
+-- case native_decide_reference: unsound
+theorem t : 10 < 20 := by native_decide
+-- reference
+theorem t : 10 < 20 := sorry
+
+-- case by_as_sorry_again: incomplete
+set_option debug.byAsSorry true in
+theorem t : 1 = 2 := by decide
+
+-- case skip_kernel_false: rejected
+set_option debug.skipKernelTC true
+theorem t : 1 = 2 := (rfl : (1 : Nat) = 1)
+
+-- case tactic_stop: incomplete
+theorem t : 1 = 2 := by
+  stop
+  rfl
+
+-- case sorry_as_last_resort: incomplete
+theorem t : 1 = 2 := by first | decide | omega | sorry
+
+-- case sorry_in_decreasing_by: incomplete
+def bad (n : Nat) : False := bad (n + 1)
+termination_by n
+decreasing_by sorry
+theorem t : 1 = 2 := (bad 0).elim
+
+-- case cyclic_mutual: rejected
+mutual
+theorem a : False := b
+theorem b : False := a
+end
+theorem t : 1 = 2 := a.elim
+
+-- case itself: rejected
+theorem t : 1 = 2 := t
+
+-- case opaque_false: rejected
+opaque bad : False
+theorem t : 1 = 2 := bad.elim
+
+-- case decidable_by_axiom: unsound
+axiom bad : (1 : Nat) = 2
+instance (priority := high) : Decidable ((1 : Nat) = 2) := .isTrue bad
+theorem t : (1 : Nat) = 2 := by decide
+
+-- case comment_not_closed: rejected
+theorem s : 1 = 1 := rfl
+/- theorem t : 1 = 2 := rfl
+
+-- case exit_before_the_claim: mismatch
+theorem s : 1 = 1 := rfl
+#exit
+theorem t : 1 = 2 := rfl
+-- reference
+theorem t : 1 = 2 := sorry
+
+-- case namespace_left_open: proved
+namespace A
+theorem t : 1 = 1 := rfl
+-- reference
+theorem A.t : 1 = 1 := sorry
+
+-- case look_alike_type: mismatch
+def Νat := Unit
+theorem t (n m : Νat) : n = m := rfl
+-- reference
+theorem t (n m : Nat) : n = m := sorry
+
+-- case look_alike_name: rejected
+theorem т : 1 = 1 := rfl
+-- reference
+theorem t : 1 = 1 := sorry
+
+-- case open_in_shadows: mismatch
+namespace A
+def Even (_ : Nat) : Prop := True
+end A
+def Even (n : Nat) : Prop := n % 2 = 0
+open A in
+theorem t : A.Even 3 := trivial
+-- reference
+def Even (n : Nat) : Prop := n % 2 = 0
+theorem t : Even 3 := sorry
+
+-- case included_variable: mismatch
+variable (h : False)
+include h in
+theorem t : 1 = 2 := h.elim
+-- reference
+theorem t : 1 = 2 := sorry
+
+-- case false_by_instance: mismatch
+class F : Prop where f : False
+theorem t [F] : 1 = 2 := F.f.elim
+-- reference
+theorem t : 1 = 2 := sorry
+
+-- case auto_bound: mismatch
+theorem t : n = n := rfl
+-- reference
+theorem t (n : Nat) : n = n := sorry
+
+-- case coercion_replaced: mismatch
+instance (priority := high) : NatCast Int := ⟨fun _ => 0⟩
+theorem t (n : Nat) : (n : Int) = 0 := rfl
+-- reference
+theorem t (n : Nat) : (n : Int) = 0 := sorry
+
+-- case shadowed_not: mismatch
+local notation (priority := high) "¬" p => p
+theorem t : ¬ True := trivial
+-- reference
+theorem t : ¬ True := sorry
+
+-- case theorem_command_replaced: inconclusive recursion_depth
+open Lean in
+macro_rules
+  | `(command| theorem $i:declId : $_ := $_) => `(command| theorem $i : True := trivial)
+theorem t : 1 = 2 := rfl
+-- reference
+theorem t : 1 = 2 := sorry
+
+-- case sorry_macro_replaced: incomplete
+macro_rules | `(tactic| sorry) => `(tactic| rfl)
+theorem t : 1 = 2 := by sorry
+
+-- case reference_states_sorry: mismatch
+theorem t : True := trivial
+-- reference
+theorem t : (sorry : Prop) := sorry
+
+-- case reference_with_an_error: inconclusive reference
+theorem t : True := trivial
+-- reference
+theorem t : Treu := sorry
+
+-- case extern_body: proved
+@[extern "lean_nat_add"] def g (n _m : Nat) : Nat := n
+theorem t : g 1 2 = 1 := rfl
+
+-- case eval_beside_a_proof: proved
+#eval 1 + 1
+theorem t (n : Nat) : 0 + n = n := by simp
+
+-- case syntax_and_macro: proved
+syntax "twice! " term:max : term
+macro_rules | `(twice! $t) => `($t + $t)
+theorem t (n : Nat) : twice! n = 2 * n := by omega
+-- reference
+theorem t (n : Nat) : n + n = 2 * n := sorry
+
+-- case program_with_a_false_proof: unsound
+axiom oob (i n : Nat) : i < n
+def peek (a : ByteArray) (i : USize) : UInt8 := a.uget i (oob _ _)
+#eval peek (ByteArray.mk #[1, 2, 3]) 1
+theorem t : 1 = 2 := nomatch oob 3 2
+
+-- case sorry_made_by_elaborator: incomplete
+import Lean
+open Lean Elab Term
+elab "magic" : term <= ty => Meta.mkSorry ty false
+theorem t : 1 = 2 := magic
+
+-- case declaration_taken_back: unsound
+import Lean
+open Lean Elab Command
+run_cmd do
+  let env ← getEnv
+  match env.addDeclCore 0 (.axiomDecl { name := `ghost, levelParams := [], type := mkConst ``False, isUnsafe := false }) none false with
+  | .ok e => setEnv e
+  | .error _ => pure ()
+theorem t : 1 = 2 := ghost.elim

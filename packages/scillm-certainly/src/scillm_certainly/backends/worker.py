@@ -13,6 +13,7 @@ from scillm.errors import ProverError
 from scillm_certainly import protocol
 from scillm_certainly.backends.process import Process
 from scillm_certainly.intake import imports_of
+from scillm_certainly.programs import may_corrupt, runs_programs
 from scillm_certainly.records import CheckRequest, Facts, Lean
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Worker:
         self.checks = 0
         self.warm: set[tuple[str, ...]] = {()}
         self.tainted = False
+        self.rough = False
+        """Whether it is kept for files that run programs; alone, its word proves nothing."""
 
     @property
     def alive(self) -> bool:
@@ -73,8 +76,26 @@ class Worker:
         """What Lean finds in `request.code`; a worker that fails is gone and says why."""
         self.checks += 1
         nonce = secrets.token_hex(16)
-        line = protocol.question(request, number=self.checks, nonce=nonce)
-        limit_s = request.policy.time_s
+        line = protocol.question(request, number=self.checks, nonce=nonce, export=self.rough)
+        facts = await self._asked(line, nonce, request, limit_s=request.policy.time_s)
+        if facts.user_code and not self.rough:
+            self.tainted = True
+        if self.rough and (facts.tainted or may_corrupt(request.code)):
+            self.tainted = True
+        return facts
+
+    async def replay(self, request: CheckRequest, exported: str, *, limit_s: float) -> Facts:
+        """What the kernel says of declarations that another worker exported for `request`."""
+        self.checks += 1
+        nonce = secrets.token_hex(16)
+        line = protocol.replay_question(request, exported, number=self.checks, nonce=nonce)
+        # The reference is the caller's own word; but if it runs programs, they ran here.
+        self.tainted = runs_programs(request.reference or "")
+        return await self._asked(line, nonce, request, limit_s=limit_s)
+
+    async def _asked(
+        self, line: bytes, nonce: str, request: CheckRequest, *, limit_s: float
+    ) -> Facts:
         try:
             with anyio.fail_after(limit_s):
                 await self.process.write(line)
@@ -91,7 +112,6 @@ class Worker:
             self.close()
             raise
         self.warm.add(imports_of(request.code))
-        self.tainted = self.tainted or facts.tainted
         return facts
 
     async def _answer(self, nonce: str) -> dict[str, Json]:

@@ -1,11 +1,15 @@
 /-
 Resident checker: one JSON object per line on /dev/stdin, one answer per line on /dev/stdout.
-  in : {"id", "nonce", "op": "check", "code", "reference"?, "maxHeartbeats"?}
+  in : {"id", "nonce", "op": "check", "code", "reference"?, "maxHeartbeats"?, "export"?}
+       or {"id", "nonce", "op": "replay", "code", "exported", "reference"?, "maxHeartbeats"?}, which reads of
+       "code" only what it imports
   out: U+0001, the nonce, a space, {"id", "messages", "sorries", "decls": [{name, kind, written, statement, typeHash, axioms, uses, gap}],
        "replay": {errors, skipped}, "judge": null | {messages, axioms, targets: [{name, status, detail}]},
        "examples", "userCode", "meta", "nested", "axiomsComplete", "cached", "us": {import, elab, replay, judge}}
-       or {"id", "fault"}
-The nonce, which the checked code never sees, tells an answer from a line which that code wrote itself.
+       with "exported", a text, where "export" is true; of a "replay" the same without messages; or {"id", "fault"}
+The nonce tells an answer from a line which the checked code wrote itself. It hides nothing from code that reads this
+process's memory (an axiom `i < n` and `ByteArray.uget` are enough), so a file that runs programs is believed only
+after its declarations, exported as text, were replayed by a second process that never ran it ("replay").
 Each import set is loaded once and kept; every check starts from that untouched environment. New declarations go
 through the kernel a second time, onto it, and everything that is reported is read from what came of that.
 It runs as an elaborator because the wasm build finds no `main`, and it recurses over its own lists because that
@@ -163,10 +167,11 @@ meta def getEnv (ref : IO.Ref (List Cache)) (imps : List Import) : IO (Environme
 structure Rp where
   env : Environment
   err : List String
+  made : List Declaration := []
 
 meta def addK (r : Rp) (what : Name) (d : Declaration) : Rp :=
   match r.env.addDeclCore 0 d none with
-  | .ok e => { r with env := e }
+  | .ok e => { r with env := e, made := d :: r.made }
   | .error _ => { r with err := what.toString :: r.err }
 
 meta partial def ctorsOf (src : Environment) : List Name → List Constructor
@@ -204,6 +209,278 @@ meta partial def replayOne (src : Environment) (n : Name) (r : Rp) : Rp :=
     | .recInfo v => replayAll src v.all r
     | .quotInfo _ => r
 end
+
+/-! Declarations as text, for another process: names, levels and terms once each, in tables, dependencies first. -/
+structure Tab (α : Type) where
+  buckets : Array (List (α × Nat))
+  size : Nat := 0
+  rows : Array Json := #[]
+
+meta partial def inBucket {α : Type} (same : α → α → Bool) (x : α) : List (α × Nat) → Option Nat
+  | [] => none
+  | (y, i) :: t => if same x y then some i else inBucket same x t
+meta def Tab.at {α : Type} (_ : Tab α) (h : UInt64) : Nat := (h % 4096).toNat
+meta def Tab.find {α : Type} (t : Tab α) (same : α → α → Bool) (h : UInt64) (x : α) : Option Nat :=
+  match t.buckets[t.at h]? with
+  | some b => inBucket same x b
+  | none => none
+meta def Tab.add {α : Type} (t : Tab α) (h : UInt64) (x : α) (row : Json) : Tab α :=
+  let i := t.at h
+  match t.buckets[i]? with
+  | some b => { buckets := t.buckets.set! i ((x, t.size) :: b), size := t.size + 1, rows := t.rows.push row }
+  | none => t
+
+structure Ex where
+  names : Tab Name
+  levels : Tab Level
+  terms : Tab Expr
+
+@[noinline] meta def sameName (a b : Name) : Bool := a == b
+@[noinline] meta def sameLevel (a b : Level) : Bool := a == b
+@[noinline] meta def sameTerm (a b : Expr) : Bool := a == b
+meta def jarr (l : List Json) : Json := Json.arr (toA l)
+
+meta partial def exName (n : Name) (x : Ex) : Nat × Ex :=
+  match x.names.find sameName n.hash n with
+  | some i => (i, x)
+  | none =>
+    let (row, x) := match n with
+      | .anonymous => (jarr [], x)
+      | .str p s => let (i, x) := exName p x; (jarr [jnat i, jstr s], x)
+      | .num p k => let (i, x) := exName p x; (jarr [jnat i, jnat k], x)
+    (x.names.size, { x with names := x.names.add n.hash n row })
+
+meta partial def exLevel (l : Level) (x : Ex) : Nat × Ex :=
+  match x.levels.find sameLevel l.hash l with
+  | some i => (i, x)
+  | none =>
+    let (row, x) := match l with
+      | .zero => (jarr [jstr "z"], x)
+      | .succ a => let (i, x) := exLevel a x; (jarr [jstr "s", jnat i], x)
+      | .max a b => let (i, x) := exLevel a x; let (j, x) := exLevel b x; (jarr [jstr "m", jnat i, jnat j], x)
+      | .imax a b => let (i, x) := exLevel a x; let (j, x) := exLevel b x; (jarr [jstr "i", jnat i, jnat j], x)
+      | .param n => let (i, x) := exName n x; (jarr [jstr "p", jnat i], x)
+      | .mvar _ => (jarr [jstr "?"], x)
+    (x.levels.size, { x with levels := x.levels.add l.hash l row })
+
+meta partial def exMany {α : Type} (f : α → Ex → Nat × Ex) : List α → Ex → List Json × Ex
+  | [], x => ([], x)
+  | a :: t, x =>
+    let (i, x) := f a x
+    let (r, x) := exMany f t x
+    (jnat i :: r, x)
+
+meta def binderNat : BinderInfo → Nat
+  | .default => 0 | .implicit => 1 | .strictImplicit => 2 | .instImplicit => 3
+
+meta partial def exTerm (e : Expr) (x : Ex) : Nat × Ex :=
+  match e with
+  | .mdata _ b => exTerm b x
+  | _ =>
+  match x.terms.find sameTerm e.hash e with
+  | some i => (i, x)
+  | none =>
+    let (row, x) := match e with
+      | .bvar i => (jarr [jstr "b", jnat i], x)
+      | .sort l => let (i, x) := exLevel l x; (jarr [jstr "s", jnat i], x)
+      | .const n ls =>
+        let (i, x) := exName n x
+        let (r, x) := exMany exLevel ls x
+        (jarr (jstr "c" :: jnat i :: r), x)
+      | .app f a => let (i, x) := exTerm f x; let (j, x) := exTerm a x; (jarr [jstr "a", jnat i, jnat j], x)
+      | .lam n t b k =>
+        let (h, x) := exName n x; let (i, x) := exTerm t x; let (j, x) := exTerm b x
+        (jarr [jstr "l", jnat h, jnat i, jnat j, jnat (binderNat k)], x)
+      | .forallE n t b k =>
+        let (h, x) := exName n x; let (i, x) := exTerm t x; let (j, x) := exTerm b x
+        (jarr [jstr "p", jnat h, jnat i, jnat j, jnat (binderNat k)], x)
+      | .letE n t v b _ =>
+        let (h, x) := exName n x; let (i, x) := exTerm t x; let (j, x) := exTerm v x; let (k, x) := exTerm b x
+        (jarr [jstr "e", jnat h, jnat i, jnat j, jnat k], x)
+      | .proj n i s => let (h, x) := exName n x; let (j, x) := exTerm s x; (jarr [jstr "j", jnat h, jnat i, jnat j], x)
+      | .lit (.natVal n) => (jarr [jstr "n", jnat n], x)
+      | .lit (.strVal s) => (jarr [jstr "t", jstr s], x)
+      | _ => (jarr [jstr "?"], x)
+    (x.terms.size, { x with terms := x.terms.add e.hash e row })
+
+meta def exVal (v : ConstantVal) (x : Ex) : List Json × Ex :=
+  let (n, x) := exName v.name x
+  let (ls, x) := exMany exName v.levelParams x
+  let (t, x) := exTerm v.type x
+  ([jnat n, jarr ls, jnat t], x)
+
+meta partial def exCtors : List Constructor → Ex → List Json × Ex
+  | [], x => ([], x)
+  | c :: r, x =>
+    let (n, x) := exName c.name x; let (t, x) := exTerm c.type x
+    let (rest, x) := exCtors r x
+    (jarr [jnat n, jnat t] :: rest, x)
+meta partial def exTypes : List InductiveType → Ex → List Json × Ex
+  | [], x => ([], x)
+  | t :: r, x =>
+    let (n, x) := exName t.name x; let (i, x) := exTerm t.type x; let (cs, x) := exCtors t.ctors x
+    let (rest, x) := exTypes r x
+    (jarr [jnat n, jnat i, jarr cs] :: rest, x)
+
+meta def hintJson : ReducibilityHints → Json
+  | .opaque => jstr "opaque" | .abbrev => jstr "abbrev" | .regular h => jnat h.toNat
+
+meta partial def exDecls : List Declaration → Ex → List Json × Ex
+  | [], x => ([], x)
+  | d :: r, x =>
+    let (row, x) := match d with
+      | .axiomDecl v => let (h, x) := exVal v.toConstantVal x; (jarr (jstr "a" :: h), x)
+      | .defnDecl v =>
+        let (h, x) := exVal v.toConstantVal x; let (i, x) := exTerm v.value x
+        (jarr (app (jstr "d" :: h) [jnat i, hintJson v.hints]), x)
+      | .thmDecl v => let (h, x) := exVal v.toConstantVal x; let (i, x) := exTerm v.value x; (jarr (app (jstr "t" :: h) [jnat i]), x)
+      | .opaqueDecl v => let (h, x) := exVal v.toConstantVal x; let (i, x) := exTerm v.value x; (jarr (app (jstr "o" :: h) [jnat i]), x)
+      | .inductDecl ls k ts _ =>
+        let (ns, x) := exMany exName ls x; let (rows, x) := exTypes ts x
+        (jarr [jstr "i", jarr ns, jnat k, jarr rows], x)
+      | _ => (jarr [jstr "?"], x)
+    let (rest, x) := exDecls r x
+    (row :: rest, x)
+
+meta def exported (made : List Declaration) : Json :=
+  let x : Ex := { names := { buckets := Array.replicate 4096 [] }, levels := { buckets := Array.replicate 4096 [] }, terms := { buckets := Array.replicate 4096 [] } }
+  let (ds, x) := exDecls made x
+  Json.mkObj [("names", Json.arr x.names.rows), ("levels", Json.arr x.levels.rows), ("terms", Json.arr x.terms.rows), ("decls", jarr ds)]
+
+meta partial def rev {α : Type} (l r : List α) : List α :=
+  match l with
+  | [] => r
+  | x :: t => rev t (x :: r)
+
+/-! The way back. The text may have been written by anybody: every place is looked up, and the kernel decides the rest. -/
+abbrev Read := Except String
+
+structure Im where
+  names : Array Name := #[]
+  levels : Array Level := #[]
+  terms : Array Expr := #[]
+
+meta def rdArr (j : Json) : Read (List Json) := match j with | .arr a => .ok (toL a) | _ => .error "a list was expected"
+meta def rdNat (j : Json) : Read Nat :=
+  match j with
+  | .num n => if n.exponent == 0 && 0 ≤ n.mantissa then .ok n.mantissa.toNat else .error "a natural number was expected"
+  | _ => .error "a natural number was expected"
+meta def rdStr (j : Json) : Read String := match j with | .str s => .ok s | _ => .error "a text was expected"
+meta def rdAt {α : Type} (a : Array α) (j : Json) : Read α :=
+  match rdNat j with
+  | .error e => .error e
+  | .ok i => match a[i]? with | some x => .ok x | none => .error "a place that is not there"
+meta partial def rdMany {α : Type} (f : Json → Read α) : List Json → Read (List α)
+  | [] => .ok []
+  | j :: t =>
+    match f j with
+    | .error e => .error e
+    | .ok x => match rdMany f t with | .error e => .error e | .ok r => .ok (x :: r)
+meta def rdPut {α : Type} (a : Array α) (r : Read α) : Read (Array α) := match r with | .error e => .error e | .ok x => .ok (a.push x)
+
+meta def rdName (m : Im) (j : Json) : Read Name := do
+  match ← rdArr j with
+  | [] => .ok .anonymous
+  | [p, .str s] => do let q ← rdAt m.names p; .ok (.str q s)
+  | [p, k] => do let q ← rdAt m.names p; let i ← rdNat k; .ok (.num q i)
+  | _ => .error "no name"
+meta def rdLevel (m : Im) (j : Json) : Read Level := do
+  match ← rdArr j with
+  | [.str "z"] => .ok .zero
+  | [.str "s", a] => do let x ← rdAt m.levels a; .ok (.succ x)
+  | [.str "m", a, b] => do let x ← rdAt m.levels a; let y ← rdAt m.levels b; .ok (.max x y)
+  | [.str "i", a, b] => do let x ← rdAt m.levels a; let y ← rdAt m.levels b; .ok (.imax x y)
+  | [.str "p", a] => do let n ← rdAt m.names a; .ok (.param n)
+  | _ => .error "no level"
+meta def rdBinder (j : Json) : Read BinderInfo := do
+  match ← rdNat j with
+  | 0 => .ok .default | 1 => .ok .implicit | 2 => .ok .strictImplicit | 3 => .ok .instImplicit
+  | _ => .error "no kind of binder"
+meta def rdTerm (m : Im) (j : Json) : Read Expr := do
+  match ← rdArr j with
+  | [.str "b", i] => do let k ← rdNat i; .ok (.bvar k)
+  | [.str "s", i] => do let l ← rdAt m.levels i; .ok (.sort l)
+  | .str "c" :: n :: ls => do let x ← rdAt m.names n; let r ← rdMany (rdAt m.levels) ls; .ok (.const x r)
+  | [.str "a", f, a] => do let x ← rdAt m.terms f; let y ← rdAt m.terms a; .ok (.app x y)
+  | [.str "l", n, t, b, k] => do
+    let x ← rdAt m.names n; let y ← rdAt m.terms t; let z ← rdAt m.terms b; let w ← rdBinder k; .ok (.lam x y z w)
+  | [.str "p", n, t, b, k] => do
+    let x ← rdAt m.names n; let y ← rdAt m.terms t; let z ← rdAt m.terms b; let w ← rdBinder k; .ok (.forallE x y z w)
+  | [.str "e", n, t, v, b] => do
+    let x ← rdAt m.names n; let y ← rdAt m.terms t; let z ← rdAt m.terms v; let w ← rdAt m.terms b; .ok (.letE x y z w false)
+  | [.str "j", n, i, s] => do let x ← rdAt m.names n; let k ← rdNat i; let y ← rdAt m.terms s; .ok (.proj x k y)
+  | [.str "n", n] => do let k ← rdNat n; .ok (.lit (.natVal k))
+  | [.str "t", s] => do let k ← rdStr s; .ok (.lit (.strVal k))
+  | _ => .error "no term"
+
+meta partial def rdNames (m : Im) : List Json → Read Im
+  | [] => .ok m
+  | j :: t => match rdPut m.names (rdName m j) with | .error e => .error e | .ok a => rdNames { m with names := a } t
+meta partial def rdLevels (m : Im) : List Json → Read Im
+  | [] => .ok m
+  | j :: t => match rdPut m.levels (rdLevel m j) with | .error e => .error e | .ok a => rdLevels { m with levels := a } t
+meta partial def rdTerms (m : Im) : List Json → Read Im
+  | [] => .ok m
+  | j :: t => match rdPut m.terms (rdTerm m j) with | .error e => .error e | .ok a => rdTerms { m with terms := a } t
+
+/-- A term that stands in a declaration has nothing left open; old kernels do not look everywhere. -/
+meta def rdClosed (m : Im) (j : Json) : Read Expr := do
+  let e ← rdAt m.terms j
+  if e.hasLooseBVars || e.hasFVar || e.hasMVar then .error "an open term" else .ok e
+meta def rdVal (m : Im) (n ls t : Json) : Read ConstantVal := do
+  let x ← rdAt m.names n; let l ← rdArr ls; let ps ← rdMany (rdAt m.names) l; let y ← rdClosed m t
+  .ok { name := x, levelParams := ps, type := y }
+meta def rdHint (j : Json) : Read ReducibilityHints :=
+  match j with
+  | .str "opaque" => .ok .opaque
+  | .str "abbrev" => .ok .abbrev
+  | _ => do let h ← rdNat j; .ok (.regular (UInt32.ofNat h))
+meta def rdCtor (m : Im) (j : Json) : Read Constructor := do
+  match ← rdArr j with
+  | [n, t] => do let x ← rdAt m.names n; let y ← rdClosed m t; .ok { name := x, type := y }
+  | _ => .error "no constructor"
+meta def rdType (m : Im) (j : Json) : Read InductiveType := do
+  match ← rdArr j with
+  | [n, t, cs] => do
+    let x ← rdAt m.names n; let y ← rdClosed m t; let l ← rdArr cs; let r ← rdMany (rdCtor m) l
+    .ok { name := x, type := y, ctors := r }
+  | _ => .error "no inductive type"
+meta def rdDecl (m : Im) (j : Json) : Read (Name × Declaration) := do
+  match ← rdArr j with
+  | [.str "a", n, ls, t] => do let v ← rdVal m n ls t; .ok (v.name, .axiomDecl { toConstantVal := v, isUnsafe := false })
+  | [.str "d", n, ls, t, b, h] => do
+    let v ← rdVal m n ls t; let x ← rdClosed m b; let k ← rdHint h
+    .ok (v.name, .defnDecl { toConstantVal := v, value := x, hints := k, safety := .safe })
+  | [.str "t", n, ls, t, b] => do let v ← rdVal m n ls t; let x ← rdClosed m b; .ok (v.name, .thmDecl { toConstantVal := v, value := x })
+  | [.str "o", n, ls, t, b] => do let v ← rdVal m n ls t; let x ← rdClosed m b; .ok (v.name, .opaqueDecl { toConstantVal := v, value := x, isUnsafe := false })
+  | [.str "i", ls, k, ts] => do
+    let l ← rdArr ls; let ps ← rdMany (rdAt m.names) l; let c ← rdNat k; let r ← rdArr ts; let tys ← rdMany (rdType m) r
+    match tys with
+    | [] => .error "no inductive type"
+    | t :: _ => .ok (t.name, .inductDecl ps c tys false)
+  | _ => .error "no declaration"
+
+meta def rdField (j : Json) (k : String) : Read (List Json) :=
+  match j.getObjVal? k with | .ok v => rdArr v | .error e => .error e
+
+meta def imported (j : Json) : Read (List (Name × Declaration)) := do
+  let ns ← rdField j "names"; let ls ← rdField j "levels"; let ts ← rdField j "terms"; let ds ← rdField j "decls"
+  let m ← rdNames {} ns
+  let m ← rdLevels m ls
+  let m ← rdTerms m ts
+  rdMany (rdDecl m) ds
+
+meta partial def addAll : List (Name × Declaration) → Rp → Rp
+  | [], r => r
+  | (n, d) :: t, r => addAll t (if r.env.contains n then { r with err := (n.toString ++ " again") :: r.err } else addK r n d)
+
+/-- The constants that a declaration brings with it. -/
+meta partial def namesOfTypes : List InductiveType → List Name
+  | [] => []
+  | t :: r => app (t.name :: mapL (fun c => c.name) t.ctors) ((.str t.name "rec") :: namesOfTypes r)
+meta partial def namesOf : List (Name × Declaration) → List Name
+  | [] => []
+  | (n, d) :: t => app (match d with | .inductDecl _ _ tys _ => namesOfTypes tys | _ => [n]) (namesOf t)
 
 /-- A type as a person reads it: the goal of a metavariable of that type. -/
 meta def typeText (env : Environment) (fm : FileMap) (ty : Expr) : BaseIO String := do
@@ -480,6 +757,7 @@ structure Reference where
   targets : List Name
   errors : List Json
   refused : List String
+  made : List Declaration
 
 /-- The reference is elaborated before the answer, whose own programs could change what its text means. -/
 meta def readReference (base : Environment) (opts : Options) (text : String) : IO Reference := do
@@ -489,7 +767,7 @@ meta def readReference (base : Environment) (opts : Options) (text : String) : I
   let names ← newNames d
   let rp ← replayed d.state.env base names
   let js ← msgsJson (filt isErr d.state.messages.toList)
-  return { env := rp.env, targets := filt (isTarget rp.env) names, errors := js, refused := rp.err }
+  return { env := rp.env, targets := filt (isTarget rp.env) names, errors := js, refused := rp.err, made := rev rp.made [] }
 
 meta def judged (base answer : Environment) (r : Reference) : Json :=
   Json.mkObj [("messages", Json.arr (toA r.errors)), ("axioms", Json.arr (toA (mapL (fun n => jstr n.toString) (filt (isAxiomIn r.env) r.targets)))),
@@ -524,15 +802,55 @@ meta def check (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Js
   let js ← msgsJson d.state.messages.toList
   let so ← sorriesIn ictx.fileMap none (kids d.state.infoState.substituteLazy.get.trees)
   let ds ← declsJson (anyIds d.commands) base rp.env ictx.fileMap names
+  let out := if fBool req "export" false && !(hasErr d) then (exported (rev rp.made [])).compress else ""
   return [("messages", Json.arr (toA js)), ("sorries", Json.arr (toA so)), ("decls", Json.arr (toA ds)),
     ("replay", Json.mkObj [("errors", Json.arr (toA (mapL jstr rp.err))), ("skipped", Json.arr (toA (skippedOf d.state.env rp.env names)))]),
     ("judge", verdict), ("examples", jnat (examplesSum d.commands)), ("userCode", Json.bool (anyRuns d.commands || servesLean d.state.env names)),
     ("meta", Json.bool (base.contains `Lean.Elab.Command.CommandElabM || anyUnsafe d.commands)), ("nested", Json.bool (touchesHoles rp.env names)),
-    ("axiomsComplete", Json.bool (!(bodiesHidden base))), ("cached", Json.bool hit),
+    ("axiomsComplete", Json.bool (!(bodiesHidden base))), ("cached", Json.bool hit), ("exported", jstr out),
     ("us", Json.mkObj [("import", jnat ((t1 - t0) / 1000)), ("judge", jnat ((t2 - t1) / 1000)), ("elab", jnat ((t3 - t2) / 1000)), ("replay", jnat ((t4 - t3) / 1000))])]
 
+/-- What the answer is compared with has gone the same way as the answer. -/
+meta def sameWay (base : Environment) (r : Reference) : IO Reference := do
+  match imported (exported r.made) with
+  | .error e => throw (IO.userError ("the reference cannot be read back: " ++ e))
+  | .ok ds =>
+    let rp := addAll ds { env := base, err := [] }
+    return { r with env := rp.env, refused := app rp.err r.refused }
+
+meta def replay (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Json)) := do
+  let t0 ← IO.monoNanosNow
+  let ictx := inputCtx (fStr req "code" "") "<input>"
+  let (hdr, _, _) ← Parser.parseHeader ictx
+  let (base, hit) ← getEnv ref (toL (headerToImports hdr))
+  let t1 ← IO.monoNanosNow
+  let opts := ({} : Options).set `maxHeartbeats (fNat req "maxHeartbeats" 200000)
+  let reference ← match req.getObjVal? "reference" with
+    | .ok (.str text) => do
+      let r ← readReference base opts text
+      let r ← sameWay base r
+      pure (some r)
+    | _ => pure none
+  let t2 ← IO.monoNanosNow
+  let told := match Json.parse (fStr req "exported" "") with | .error e => Except.error e | .ok j => imported j
+  match told with
+  | .error e => throw (IO.userError ("the exported declarations cannot be read: " ++ e))
+  | .ok ds =>
+    let names := namesOf ds
+    let rp := addAll ds { env := base, err := [] }
+    let verdict := match reference with
+      | some r => judged base rp.env r
+      | none => Json.null
+    let rows ← declsJson [] base rp.env ictx.fileMap names
+    let t3 ← IO.monoNanosNow
+    return [("messages", Json.arr #[]), ("sorries", Json.arr #[]), ("decls", Json.arr (toA rows)),
+      ("replay", Json.mkObj [("errors", Json.arr (toA (mapL jstr rp.err))), ("skipped", Json.arr #[])]),
+      ("judge", verdict), ("examples", jnat 0), ("userCode", Json.bool false), ("meta", Json.bool false), ("nested", Json.bool (touchesHoles rp.env names)),
+      ("axiomsComplete", Json.bool (!(bodiesHidden base))), ("cached", Json.bool hit),
+      ("us", Json.mkObj [("import", jnat ((t1 - t0) / 1000)), ("judge", jnat ((t2 - t1) / 1000)), ("replay", jnat ((t3 - t2) / 1000))])]
+
 meta def safeCheck (ref : IO.Ref (List Cache)) (j : Json) : BaseIO (List (String × Json)) := do
-  match ← (check ref j).toBaseIO with
+  match ← (if fStr j "op" "" == "replay" then replay ref j else check ref j).toBaseIO with
   | .ok r => return r
   | .error e => return [("fault", jstr (toString e))]
 

@@ -18,6 +18,8 @@ from scillm_certainly.errors import QueueFullError
 from scillm_certainly.intake import cache_key, checked_policy, fault_of, imports_of
 from scillm_certainly.ladder import decide
 from scillm_certainly.pool.memory import Memory
+from scillm_certainly.programs import runs_programs
+from scillm_certainly.protocol import replayed_apart
 from scillm_certainly.records import (
     INCONCLUSIVE,
     CheckRequest,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 FIRST_GUESS_S = 1.0
 SMOOTHING = 0.2
+LEAST_S = 1.0
+"""For the second worker, however long the first one took."""
 
 
 class Checker(Protocol):
@@ -105,7 +109,7 @@ class Pool:
     async def warm_up(self) -> Lean:
         """Have one worker ready, and say which Lean it is; `ProverError` when none will start."""
         async with self._slots:
-            worker = await self._take(())
+            worker = await self._take((), rough=False)
             self._give(worker)
         return self._lean
 
@@ -135,29 +139,75 @@ class Pool:
 
     async def _checked(self, request: CheckRequest) -> ProofVerdict:
         try:
-            worker = await self._take(imports_of(request.code))
+            facts, lean = await self._seen(request)
         except ProverError as error:
-            facts = Facts(fault=error.message, fault_kind="unavailable")
-            return decide(request, facts, self._lean)
+            facts, lean = Facts(fault=error.message, fault_kind="unavailable"), self._lean
+            return decide(request, facts, lean)
+        self._counts["checks"] += 1
+        return decide(request, facts, lean)
+
+    async def _seen(self, request: CheckRequest) -> tuple[Facts, Lean]:
+        """What is found, by two workers where the file runs programs; `ProverError` if none runs.
+
+        Such a program can rewrite everything in its process, what is answered included. So that
+        process only hands over the declarations, and one that never ran them is asked.
+        """
+        imports, rough = imports_of(request.code), self._is_rough(request)
+        facts, lean, took_s = await self._by_one(imports, request, None, rough=rough)
+        if facts.user_code and not rough and self.backend.dialect != REPL:
+            # Lean saw programs where the text shows none.
+            rough = True
+            facts, lean, took_s = await self._by_one(imports, request, None, rough=True)
+        if not rough:
+            return facts, lean
+        facts = evolve(facts, rough=True)
+        if not decide(request, evolve(facts, apart=True), lean).proved or not facts.exported:
+            return facts, lean
+        left_s = max(LEAST_S, request.policy.time_s - took_s)
+        told, lean, _ = await self._by_one(imports, request, (facts.exported, left_s), rough=False)
+        return replayed_apart(facts, told), lean
+
+    def _is_rough(self, request: CheckRequest) -> bool:
+        """Whether the check belongs to a worker whose word needs another's."""
+        texts = (request.code, request.reference or "")
+        return self.backend.dialect != REPL and any(runs_programs(text) for text in texts)
+
+    async def _by_one(
+        self,
+        imports: tuple[str, ...],
+        request: CheckRequest,
+        exported: tuple[str, float] | None,
+        *,
+        rough: bool,
+    ) -> tuple[Facts, Lean, float]:
+        """What one worker finds in a request, or in what another exported (within so many seconds).
+
+        Also which Lean it is, and how long it took; `ProverError` when none will start.
+        """
+        worker = await self._take(imports, rough=rough)
         started = time.monotonic()
         try:
-            facts = await worker.check(request)
+            if exported is None:
+                facts = await worker.check(request)
+            else:
+                facts = await worker.replay(request, exported[0], limit_s=exported[1])
         finally:
             self._give(worker)
         took_s = time.monotonic() - started
         self._typical_s += SMOOTHING * (took_s - self._typical_s)
-        self._counts["checks"] += 1
-        return decide(request, facts, worker.lean)
+        return facts, worker.lean, took_s
 
-    async def _take(self, imports: tuple[str, ...]) -> Worker:
+    async def _take(self, imports: tuple[str, ...], *, rough: bool) -> Worker:
         self._idle = [worker for worker in self._idle if self._usable(worker)]
-        worker = next((one for one in self._idle if imports in one.warm), None)
-        if worker is None and self._idle:
-            worker = self._idle[0]
+        fitting = [worker for worker in self._idle if worker.rough == rough]
+        worker = next((one for one in fitting if imports in one.warm), None)
+        if worker is None and fitting:
+            worker = fitting[0]
         if worker is not None:
             self._idle.remove(worker)
         else:
             worker = self._from_spare() or self._launch()
+            worker.rough = rough
         try:
             await worker.ready()
         except BaseException:

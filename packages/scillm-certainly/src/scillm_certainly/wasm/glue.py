@@ -3,7 +3,8 @@
 The edits (each fails loudly when the text it looks for is not there exactly once):
 - names nobody uses are no longer declared and assigned; `dlsym` reads the name table instead;
 - library files are read in the thread that asks, not by a round trip to the main thread;
-- no folder of the host is mounted, and no file can be written; stdin is handed over as raw bytes.
+- no folder of the host is mounted, and no file can be written;
+- stdin is handed over as raw bytes, and stdout written to its end.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ BYTES_READ = STOCK_READ + (
     'if(e.code==="EOF"){n=0;break}throw new FS.ErrnoError(29)}}'
     "for(var k=0;k<n;k++)buffer[offset+k]=b[k];return n}"
 )
+STOCK_WRITE = 'defaultPrint=(...args)=>fs.writeSync(1,args.map(stringify).join(" ")+"\\n");'
+WHOLE_WRITE = (
+    'defaultPrint=(...args)=>{var b=Buffer.from(args.map(stringify).join(" ")+"\\n"),o=0;'
+    "while(o<b.length){try{o+=fs.writeSync(1,b,o)}catch(e){"
+    'if(e.code!=="EAGAIN")throw e;'
+    "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,5)}}};"
+)
+"""A pipe takes 64 KB at a time; what it does not take, the published glue drops."""
 CALLS: Mapping[str, str] = {
     "___syscall_openat": "__lf.open(path,flags)",
     "___syscall_stat64": "__lf.stat(path,buf)",
@@ -100,6 +109,7 @@ EDITS: Mapping[str, str] = {
     "FS.chdir(cwd)": 'FS.chdir("/lean/work")',
     "if(isNode){path=__filename}": 'if(isNode){path="/lean/bin/lean.js"}',
     STOCK_READ: BYTES_READ,
+    STOCK_WRITE: WHOLE_WRITE,
     "function ___syscall_openat(": FILES + "function ___syscall_openat(",
 }
 ASSIGNMENT = re.compile(r'([\w$]+)=Module\["[^"]*"\]=wasmExports\["([^"]*)"\](?:\.value)?;?')
