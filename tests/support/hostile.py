@@ -24,6 +24,30 @@ class Hostile:
     """The status that says that it got out, where it cannot say so itself."""
 
 
+MORE_NUMBERS = {
+    "x86_64": {
+        "open_by_handle_at": 304, "rt_sigqueueinfo": 129, "process_vm_readv": 310,
+        "process_vm_writev": 311, "pidfd_getfd": 438, "io_uring_setup": 425, "bpf": 321,
+        "perf_event_open": 298, "userfaultfd": 323, "add_key": 248, "keyctl": 250,
+        "pidfd_open": 434, "pidfd_send_signal": 424, "fsopen": 430, "open_tree": 428,
+        "openat2": 437, "fanotify_init": 300, "get_robust_list": 274, "kcmp": 312,
+        "ioprio_set": 251, "personality": 135, "modify_ldt": 154, "mq_open": 240,
+        "mq_unlink": 241, "semget": 64, "semctl": 66, "io_setup": 206, "memfd_secret": 447,
+        "timer_create": 222,
+    },
+    "aarch64": {
+        "open_by_handle_at": 265, "rt_sigqueueinfo": 138, "process_vm_readv": 270,
+        "process_vm_writev": 271, "pidfd_getfd": 438, "io_uring_setup": 425, "bpf": 280,
+        "perf_event_open": 241, "userfaultfd": 282, "add_key": 217, "keyctl": 219,
+        "pidfd_open": 434, "pidfd_send_signal": 424, "fsopen": 430, "open_tree": 428,
+        "openat2": 437, "fanotify_init": 262, "get_robust_list": 100, "kcmp": 272,
+        "ioprio_set": 30, "personality": 92, "mq_open": 180,
+        "mq_unlink": 181, "semget": 190, "semctl": 191, "io_setup": 0, "memfd_secret": 447,
+        "timer_create": 107,
+    },
+}  # fmt: skip
+"""What the attempts call besides the sandbox's own table; `test_sandbox_numbers` checks them."""
+
 HEAD = '''
 import ctypes, errno, os, signal, socket, sys, time
 import resource as limits
@@ -48,9 +72,12 @@ def solve(x):
 '''
 
 
-def _probe(room: str, name: str, body: str, *, ends: str = "", out: str = "") -> Hostile:
+def _probe(
+    room: str, name: str, body: str, *, ends: str = "", out: str = "", before: str = ""
+) -> Hostile:
+    """`body` is that of `solve`; `before` is run while the program loads."""
     code = (
-        HEAD
+        HEAD.replace("def solve(x):", before + "def solve(x):")
         + "\n".join(f"    {line}" for line in body.strip().splitlines())
         + "\n    return 'out'\n"
     )
@@ -158,6 +185,40 @@ call(x, 'open_by_handle_at', os.open('/', os.O_RDONLY), handle, os.O_RDONLY)""",
 got = library('inotify_init1', 0)
 library('inotify_add_watch', got, x['folder'].encode(), 0xfff)""",
     ),
+    _probe(
+        "files",
+        "mount by the newer calls",
+        """
+if call(x, 'fsopen', b'tmpfs', 0) >= 0: return 'out'""",
+    ),
+    _probe("files", "take a copy of the tree", "call(x, 'open_tree', -100, b'/', 1)"),
+    _probe(
+        "files",
+        "make its tree writable again",
+        """
+words = (ctypes.c_uint64 * 4)(0, 1, 0, 0)
+call(x, 'mount_setattr', -100, b'/', 0x8000, ctypes.byref(words), 32)""",
+    ),
+    _probe(
+        "files",
+        "open by the newer call",
+        """
+words = (ctypes.c_uint64 * 3)(0, 0, 0)
+call(x, 'openat2', -100, b'/etc/passwd', ctypes.byref(words), 24)""",
+    ),
+    _probe("files", "read the machine's memory as a core", "open('/proc/kcore', 'rb').read(1)"),
+    _probe("files", "a terminal of its user", "os.open('/dev/ptmx', os.O_RDWR)"),
+    _probe("files", "a machine inside the machine", "os.open('/dev/kvm', os.O_RDWR)"),
+    _probe("files", "a network card of its own", "os.open('/dev/net/tun', os.O_RDWR)"),
+    _probe(
+        "files",
+        "the shared memory of its user",
+        """
+name = '/dev/shm/codeworld-%d' % time.time_ns()
+open(name, 'w').close()
+os.unlink(name)""",
+    ),
+    _probe("files", "watch every file", "call(x, 'fanotify_init', 0, 0)"),
 ]
 
 SECRETS = [
@@ -219,6 +280,39 @@ for number in range(3, 1024):
         pass
 if len(found) <= 3: return 'held'""",
     ),
+    _probe(
+        "secrets",
+        "whether a process of its user exists",
+        "os.getpgid(x['canary'])\nos.getsid(x['canary'])",
+    ),
+    _probe(
+        "secrets",
+        "what another may run on",
+        "os.sched_getaffinity(x['parent'])",
+    ),
+    _probe(
+        "secrets",
+        "how much processor time another used",
+        "time.clock_gettime((~x['parent'] << 3) | 2)",
+    ),
+    _probe(
+        "secrets",
+        "where another keeps its locks",
+        """
+place = ctypes.create_string_buffer(16)
+call(x, 'get_robust_list', x['canary'], place, ctypes.byref(place, 8))""",
+    ),
+    _probe(
+        "secrets",
+        "compare itself with another",
+        "call(x, 'kcmp', os.getpid(), x['canary'], 1, 0, 0)",
+    ),
+    _probe(
+        "secrets",
+        "the memory of who started it",
+        """
+os.close(os.open('/proc/%d/mem' % (os.getppid() or x['parent']), os.O_RDONLY))""",
+    ),
 ]
 
 NETWORK = [
@@ -269,6 +363,34 @@ one.sendto(b'x', x['abstract_datagram'].replace('@', chr(0)))""",
     _probe("network", "vsock", "socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)"),
     _probe(
         "network", "the kernel's ciphers", "socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)"
+    ),
+    _probe(
+        "network",
+        "a socket of any other family",
+        """
+for family in range(3, 64):
+    for kind in range(1, 6):
+        try:
+            socket.socket(family, kind).close()
+            return 'out'
+        except OSError:
+            pass
+return 'held'""",
+    ),
+    _probe(
+        "network",
+        "an address that looks like none",
+        """
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+place = libc.mmap(ctypes.c_void_p(0x7e0000000000), 4096, 3, 0x32, -1, 0)
+one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+call(x, 'sendto', one.fileno(), b'x', 1, 0, ctypes.c_void_p(place), 6)""",
+    ),
+    _probe(
+        "network",
+        "take descriptors from others",
+        "one, two = socket.socketpair()\none.send(b'x')\nsocket.recv_fds(two, 1, 1)",
     ),
 ]
 
@@ -378,6 +500,53 @@ call(x, 'process_vm_readv', x['canary'], ctypes.byref(mine), 1, ctypes.byref(the
         "choose another's processor",
         "os.sched_setaffinity(x['canary'], os.sched_getaffinity(0))",
     ),
+    _probe("processes", "have itself traced", "library('ptrace', 0, 0, 0, 0)"),
+    _probe("processes", "signal its own group", "os.kill(0, 0)"),
+    _probe(
+        "processes",
+        "signal a process by its descriptor",
+        "call(x, 'pidfd_send_signal', call(x, 'pidfd_open', x['canary'], 0), 0, 0, 0)",
+    ),
+    _probe("processes", "signal a thread of its user", "call(x, 'tkill', x['canary'], 0)"),
+    _probe(
+        "processes",
+        "write the memory of a process of its user",
+        """
+class Piece(ctypes.Structure): _fields_ = [('at', ctypes.c_void_p), ('size', ctypes.c_size_t)]
+own = ctypes.create_string_buffer(8)
+mine, theirs = Piece(ctypes.addressof(own), 0), Piece(x['address'], 0)
+call(x, 'process_vm_writev', x['canary'], ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)""",
+    ),
+    _probe(
+        "processes",
+        "undo its death signal",
+        "library('prctl', 1, 0, 0, 0, 0)",
+    ),
+    _probe(
+        "processes",
+        "become the parent of others' children",
+        "library('prctl', 36, 1, 0, 0, 0)",
+    ),
+    _probe(
+        "processes",
+        "go before everybody",
+        "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
+    ),
+    _probe("processes", "be nicer to itself", "os.setpriority(os.PRIO_PROCESS, 0, -5)"),
+    _probe(
+        "processes",
+        "go before others at the disk",
+        "call(x, 'ioprio_set', 1, 0, (1 << 13) | 0)",
+    ),
+    _probe(
+        "processes",
+        "become another program by descriptor",
+        """
+place = os.open('/bin/sh', os.O_RDONLY)
+words = (ctypes.c_char_p * 4)(b'sh', b'-c', b'exit 0', None)
+call(x, 'execveat', place, b'', words, None, 0x1000)""",
+        out="exec",
+    ),
 ]
 
 KERNEL = [
@@ -450,6 +619,75 @@ if call(x, 'seccomp', 1, 8, ctypes.create_string_buffer(16)) >= 0: return 'out'"
         "kernel", "learn the host's name", "if socket.gethostname() != x['host']: return 'held'"
     ),
     _probe("kernel", "see the kernel's log", "library('klogctl', 10, None, 0)"),
+    _probe(
+        "kernel",
+        "the door for 32-bit programs",
+        """
+if os.uname().machine != 'x86_64': return 'held'
+import mmap
+page = mmap.mmap(-1, 4096, prot=7)
+page.write(bytes.fromhex('b814000000cd80c3'))
+asked = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+if asked() < 0: return 'held'""",
+        ends="killed",
+    ),
+    _probe(
+        "kernel",
+        "the door for programs of 32-bit addresses",
+        "call({'numbers': {'x32': 0x40000000 + x['numbers']['getpid']}}, 'x32')",
+    ),
+    _probe("kernel", "change its personality", "call(x, 'personality', 0x0040000)"),
+    _probe(
+        "kernel",
+        "take ports of the machine",
+        """
+if os.uname().machine != 'x86_64': return 'held'
+library('iopl', 3)""",
+    ),
+    _probe(
+        "kernel",
+        "a table of segments",
+        """
+if os.uname().machine != 'x86_64': return 'held'
+call(x, 'modify_ldt', 0, ctypes.create_string_buffer(64), 64)""",
+    ),
+    _probe(
+        "kernel",
+        "a queue of messages by name",
+        """
+name = b'codeworld-%d' % time.time_ns()
+call(x, 'mq_open', name, os.O_CREAT | os.O_RDWR, 0o600, 0)
+call(x, 'mq_unlink', name)""",
+    ),
+    _probe(
+        "kernel",
+        "semaphores that stay",
+        """
+got = call(x, 'semget', 0, 1, 0o1600)
+call(x, 'semctl', got, 0, 0)""",
+    ),
+    _probe(
+        "kernel",
+        "the machine's share of asynchronous input",
+        """
+place = (ctypes.c_uint64 * 1)(0)
+call(x, 'io_setup', 4096, ctypes.byref(place))""",
+    ),
+    _probe("kernel", "memory that nobody sees", "call(x, 'memfd_secret', 0)"),
+    _probe(
+        "kernel",
+        "ask for somebody's key",
+        "call(x, 'keyctl', 0, -4, 1)",
+    ),
+    _probe(
+        "kernel",
+        "timers without number",
+        """
+for _ in range(100):
+    place = (ctypes.c_uint64 * 1)(0)
+    call(x, 'timer_create', 1, 0, ctypes.byref(place))""",
+    ),
+    _probe("kernel", "see what is mounted where", "open('/proc/self/mountinfo').read(1)"),
 ]
 
 RESOURCES = [
@@ -546,6 +784,78 @@ signal.setitimer(signal.ITIMER_REAL, 1e-5, 1e-5)
 time.sleep(600)""",
         ends="timeout",
     ),
+    _probe(
+        "resources",
+        "2 GiB as a stack",
+        """
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+place = libc.mmap(None, ctypes.c_size_t(2 << 30), 3, 0x122, -1, 0)
+if place == ctypes.c_void_p(-1).value: return 'held'""",
+        ends="memory",
+    ),
+    _probe(
+        "resources",
+        "a folder in a folder in a folder",
+        """
+for _ in range(100_000):
+    os.mkdir('f')
+    os.chdir('f')""",
+    ),
+    _probe(
+        "resources",
+        "a hole of a terabyte",
+        """
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+place = os.open('hole', os.O_RDWR | os.O_CREAT)
+os.ftruncate(place, 1 << 40)""",
+    ),
+    _probe(
+        "resources",
+        "attributes of a file",
+        """
+open('named', 'w').close()
+for number in range(100): os.setxattr('named', 'user.n%d' % number, b'x' * 4096)""",
+    ),
+    _probe(
+        "resources",
+        "call the host's crash handler",
+        """
+limits.setrlimit(limits.RLIMIT_CORE, (0, 0))""",
+        ends="killed",
+    ),
+    _probe(
+        "resources",
+        "an endless trickle on stdout",
+        """
+while True:
+    os.write(1, b'x')
+    time.sleep(0.001)""",
+        ends="timeout",
+    ),
+    _probe(
+        "resources",
+        "an answer that never ends its line",
+        """
+while True:
+    for number in range(3, 64):
+        try: os.write(number, b' ')
+        except OSError: pass
+    time.sleep(0.001)""",
+        ends="timeout",
+    ),
+    _probe(
+        "resources",
+        "a pattern that is never matched",
+        "import re\nre.match('(a|a)*b', 'a' * 99)",
+        ends="timeout",
+    ),
+    _probe(
+        "resources",
+        "a number without end",
+        "return 9 ** 9 ** 9",
+        ends="timeout memory",
+    ),
 ]
 
 ANSWERS = [
@@ -620,6 +930,108 @@ os.environ['CODEWORLD_LEFT_BEHIND'] = 'yes'
 try: open('left-behind', 'w').close()
 except OSError: pass
 return 'poisoned'""",
+    ),
+    _probe(
+        "answers",
+        "answers before it is asked",
+        "return 'held'",
+        before="""
+for _number in range(3, 64):
+    try: os.write(_number, b'{"status": "loaded"}\\n{"status": "ok", "output": "out"}\\n')
+    except OSError: pass
+""",
+    ),
+    _probe(
+        "answers",
+        "answers twice",
+        """
+wrote = 0
+for number in range(3, 256):
+    try: wrote += os.write(number, b'{"status": "ok", "output": "held"}\\n')
+    except OSError: pass
+return 'out' if wrote else 'held'""",
+    ),
+    _probe(
+        "answers",
+        "goes on after its answer",
+        """
+import atexit, gc, threading
+class Late:
+    def __del__(self):
+        for number in range(3, 64):
+            try: os.write(number, b'{"status": "ok", "output": "out"}\\n')
+            except OSError: pass
+        time.sleep(60)
+kept = Late()
+atexit.register(kept.__del__)
+os._exit = lambda code: (kept.__del__(), time.sleep(60))
+sys.stdout = type('Out', (), {'write': len, 'flush': lambda self: time.sleep(60)})()
+return 'held'""",
+    ),
+    _probe(
+        "answers",
+        "claims a status that is no word",
+        """
+for number in range(3, 256):
+    try: os.write(number, b'{"status": [{}], "output": "out"}\\n')
+    except OSError: pass
+os._exit(0)""",
+    ),
+    _probe(
+        "answers",
+        "claims an answer without a bottom",
+        """
+for number in range(3, 256):
+    try: os.write(number, b'{"status": "ok", "output": ' + b'[' * 40_000 + b']' * 40_000 + b'}\\n')
+    except OSError: pass
+os._exit(0)""",
+        ends="unserialisable",
+    ),
+    _probe(
+        "answers",
+        "claims half a character",
+        """
+for number in range(3, 256):
+    try: os.write(number, b'{"status": "ok", "output": "\\\\ud800"}\\n')
+    except OSError: pass
+os._exit(0)""",
+        ends="unserialisable",
+    ),
+    _probe(
+        "answers",
+        "claims a number that takes an hour to read",
+        """
+for number in range(3, 256):
+    try: os.write(number, b'{"status": "ok", "output": ' + b'9' * 90_000 + b'}\\n')
+    except OSError: pass
+os._exit(0)""",
+        ends="unserialisable",
+    ),
+    _probe(
+        "answers",
+        "a text that lies about itself",
+        """
+class Lie(str):
+    __eq__ = lambda a, b: True
+    __hash__ = str.__hash__
+    __str__ = __repr__ = encode = lambda *a: 'out'
+return Lie('held')""",
+    ),
+    _probe(
+        "answers",
+        "an error that lies about itself",
+        """
+class Kind(type):
+    __name__ = property(lambda self: sys.exit(0))
+class Lie(Exception, metaclass=Kind):
+    def __str__(self): raise SystemExit(0)
+raise Lie""",
+    ),
+    _probe(
+        "answers",
+        "answers that are still to be made",
+        "return (number for number in range(3))",
+        ends="unserialisable",
     ),
 ]
 
@@ -698,6 +1110,8 @@ an abstract unix socket|a daemon that outlives the run|become another program
 signal a process of its user|trace a process of its user|let a pipe signal another process
 a nested user namespace|io_uring|2 GiB at once|a loop that will not be stopped
 claims that nothing was run|poisons what the next run uses
+answers before it is asked|claims a status that is no word|an address that looks like none
+how much processor time another used|the door for 32-bit programs
 """.strip()
     .replace("\n", "|")
     .split("|")

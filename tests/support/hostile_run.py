@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import anyio
-from hostile import CLEAN, CLEAN_ANSWER, CORPUS, at_level, was_held
+from hostile import CLEAN, CLEAN_ANSWER, CORPUS, MORE_NUMBERS, at_level, was_held
 from scillm.records import Limits
 from scillm_codeworld.records import Program
 from scillm_codeworld.sandbox import open_sandbox
@@ -30,32 +30,6 @@ AMPLE = Limits(time_s=20.0, memory_mb=256, output_bytes=100_000)
 EXPECTED = "EXPECTED-" + "ANSWER"
 SECRET = "s3cret"
 NOBODY = 65534
-MORE_NUMBERS = {
-    "x86_64": {
-        "open_by_handle_at": 304,
-        "rt_sigqueueinfo": 129,
-        "process_vm_readv": 310,
-        "pidfd_getfd": 438,
-        "io_uring_setup": 425,
-        "bpf": 321,
-        "perf_event_open": 298,
-        "userfaultfd": 323,
-        "add_key": 248,
-        "pidfd_open": 434,
-    },
-    "aarch64": {
-        "open_by_handle_at": 265,
-        "rt_sigqueueinfo": 138,
-        "process_vm_readv": 270,
-        "pidfd_getfd": 438,
-        "io_uring_setup": 425,
-        "bpf": 280,
-        "perf_event_open": 241,
-        "userfaultfd": 282,
-        "add_key": 217,
-        "pidfd_open": 434,
-    },
-}
 
 
 def descendants() -> set[int]:

@@ -13,7 +13,13 @@ import anyio
 import httpx
 import pytest
 from scillm import Router
-from scillm.errors import APIConnectionError, AuthenticationError, BadRequestError, EngineError
+from scillm.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    BadRequestError,
+    EngineError,
+    UsageError,
+)
 from scillm.plugins import settings
 from scillm.plugins.registry import Registry
 from scillm.protocols import Engine
@@ -339,6 +345,16 @@ def test_the_provider_works_the_same_here_and_at_a_bridge(base, tmp_path):
     assert there["run_manifest"]["job"]["seed"] == 3
 
 
+def test_the_callers_seed_counts_at_a_bridge_too(base):
+    """SCILLM_DETERMINISTIC_SEED stands in for `seed`, wherever the job is run; an argument wins."""
+    environ = {"SCILLM_DETERMINISTIC_SEED": "77"}
+
+    seeds = [ask(base, environ=environ, **seed)["run_manifest"]["job"]["seed"]
+             for seed in ({}, {"seed": 3})]  # fmt: skip
+
+    assert seeds == [77, 3]
+
+
 def test_an_explicit_address_wins_over_the_environment(base):
     """CODEWORLD_BASE stands in for `api_base`; `here` is this process all the same."""
     gone = {"CODEWORLD_BASE": "http://127.0.0.1:9"}
@@ -441,6 +457,50 @@ def test_read_asked_leaves_its_arguments_as_they_are():
     assert asked.options == {}
     assert asked.session == {"session_id": "s", "track_id": None}
     assert len(asked.notes) == 2
+
+
+def test_of_two_inputs_the_one_of_today_counts_and_the_other_is_told():
+    """`xs` beside `input` is not silently dropped."""
+    asked = read_asked([{"task": "t", "context": {"xs": [1], "input": [2]}}], {})
+
+    assert asked.items == [{"task": "t", "context": {"input": [2]}}]
+    assert asked.notes == ("context.xs has no effect beside input or inputs",)
+
+
+@pytest.mark.parametrize(
+    ("given", "judge"),
+    [({"judge_mode": "lex"}, "lexicographic"), ({"judge": True}, "weighted"),
+     ({"judge": False, "judge_mode": "lex"}, None), ({"judge": "pareto"}, "pareto")],
+)  # fmt: skip
+def test_a_judge_may_be_named_by_its_mode_alone(given, judge):
+    """In the older words or in those of today."""
+    assert read_asked([], given).options.get("judge") == judge
+
+
+@pytest.mark.parametrize(
+    ("args", "keys", "value"),
+    [
+        ({"judge": True, "repeats": 1}, {"aggregate_judge"}, 1.0),
+        ({"judge": {"weights": {"correctness": 1.0}}}, {"aggregate_judge"}, 1.0),
+        ({"judge_mode": "lex", "repeats": 1}, {"aggregate_judge_lex"}, [1.0, 1.0, 1.0]),
+        ({"judge": "pareto"}, set(), None),
+        ({}, set(), None),
+    ],
+)
+def test_a_judge_that_was_asked_for_is_told_under_the_keys_clients_know(base, args, keys, value):
+    """`aggregate_judge`, or a list by `aggregate_judge_lex`; without a judge neither."""
+    (result,) = complete(base, canonical(**args)).json()["results"]
+
+    known = {"aggregate_judge", "aggregate_judge_lex"}
+    assert set(result) & known == keys
+    assert all(result[key] == value for key in keys)
+    assert ("scores_judge" in result) == bool(args)
+
+
+def test_a_judge_in_both_words_is_refused():
+    """Neither wins in silence."""
+    with pytest.raises(UsageError, match="judge is 'pareto' and judge_mode is 'lex'"):
+        read_asked([], {"judge": "pareto", "judge_mode": "lex"})
 
 
 def test_an_item_that_is_none_has_familiar_keys_all_the_same():

@@ -108,6 +108,22 @@ def test_json_is_one_document_on_stdout(invoke, items_file, tmp_path):
     assert list(stored.results) == document["results"]
 
 
+def test_another_language_is_allowed_by_name(invoke, tmp_path):
+    """Without it the item is invalid; with it the program is run where that can be."""
+    path = tmp_path / "c.json"
+    variants = {"c": {"code": "int main(void){return 1;}", "language": "c"}, "py": "solve = len"}
+    context = {"code_variants": variants, "input": [1], "expected": 1}
+    path.write_text(json.dumps({"items": [{"task": "t", "context": context}]}))
+
+    refused = json.loads(invoke(path, "--json").stdout)
+    allowed = json.loads(invoke(path, "--json", "--language", "c", "--language", "rust").stdout)
+
+    assert refused["results"][0]["status"] == "invalid"
+    assert allowed["results"][0]["best"] == "py"
+    options = allowed["run_manifest"]["job"]["options"]
+    assert options["allowed_languages"] == ["python", "c", "rust"]
+
+
 def test_files_and_folders_are_merged_in_order(invoke, items_file, tmp_path):
     """A folder stands for its JSON and YAML files, sorted by name."""
     folder = tmp_path / "more"
@@ -178,7 +194,17 @@ def test_an_empty_folder_and_bytes_that_are_no_text_are_exit_code_2(invoke, tmp_
     assert "not UTF-8" in invoke(binary).stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["--seed", "x"], ["--timeout", "0"], ["--frob"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--seed", "x"],
+        ["--timeout", "0"],
+        ["--frob"],
+        ["--language", "cobol"],
+        ["--module", "os"],
+    ],
+)
 def test_wrong_usage_is_exit_code_2(invoke, items_file, arguments):
     """Missing files, unknown options and values that cannot be used."""
     files = [items_file] if arguments else []

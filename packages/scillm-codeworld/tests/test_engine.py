@@ -28,7 +28,7 @@ ITEM = {
     "task": "Square the number.",
     "context": {"code_variants": VARIANTS, "inputs": [2, 3], "expected": [4, 9]},
 }
-QUICK = {"timeout_s": 1.5, "repeats": 2}
+QUICK = {"timeout_s": 1.5, "repeats": 3}
 
 
 def run(items, *, seed=0, emit=None, **options):
@@ -42,6 +42,27 @@ def one(code, *, value=1, expected=1, **options):
     """The only variant's result of a job with one case."""
     context = {"code_variants": {"v": code}, "input": value, "expected": expected}
     return run([{"task": "t", "context": context}], **options).results[0]["variants"][0]
+
+
+def test_numpy_is_there_for_a_job_that_allows_it_and_for_no_other():
+    """Its arrays are no JSON and equal to nothing; what a program makes of them counts."""
+    pytest.importorskip("numpy")
+    code = "import numpy as np\ndef solve(x): return np.arange(x).sum()%s"
+    allowed = {"allowed_modules": ["numpy"], "timeout_s": 20.0, "repeats": 0}
+
+    try:
+        good = one(code % ".item()", value=5, expected=10, **allowed)
+    except SandboxError as error:
+        pytest.skip(str(error))
+    odd = one(code % "", value=5, expected=10, **allowed)
+    equal = "class E(np.ndarray):\n    __eq__ = lambda a, b: True\n"
+    cheat = code.replace("def", equal + "def") % "" + ".view(E)"
+    lies = one(cheat.replace(".sum()", ""), value=5, expected=10, **allowed)
+    without = one(code % ".item()", value=5, expected=10)
+
+    assert (good["status"], good["scores"]["correctness"]) == ("ok", 1.0)
+    assert [odd["status"], lies["status"]] == ["unserialisable", "unserialisable"]
+    assert without["status"] == "exception"
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +133,8 @@ def test_only_right_variants_are_timed(square):
     assert timed == {"right", "also", "float", "slow"}
     for row in square["variants"]:
         assert all(
-            len(case["wall_s"]) == (3 if row["id"] in timed else 1) for case in row["executions"]
+            len(case["wall_s"]) == (1 + QUICK["repeats"] if row["id"] in timed else 1)
+            for case in row["executions"]
         )
 
 
@@ -352,3 +374,35 @@ def test_a_failure_shows_its_way_through_the_programs_own_code():
     assert second["frames"][0] == {"left_out": 24}
     assert len(second["frames"]) == 9
     assert [row["frames"] for row in of["fine"]] == [[], []]
+
+
+WORK = "def solve(n):\n    s = 0\n    for i in range(n): s += i * i % 7\n    return s\n"
+TWO_SPEEDS = """
+import time
+def solve(n):
+    for i in range(n * (1 + time.monotonic_ns() // 1000 % 2)): pass
+    return n
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("code", "size"), [(WORK, 8_000), (WORK, 100_000), (TWO_SPEEDS, 150_000)])
+def test_two_equal_programs_are_as_fast_as_each_other(code, size):
+    """In twenty jobs of three repeats at most one is misled: 1 in 100 by chance, and two speeds."""
+    space = {}
+    exec(code, space)
+    item = {
+        "task": "t",
+        "context": {
+            "code_variants": {"one": code, "other": f"{code}# the same\n"},
+            "inputs": [size],
+            "expected": [space["solve"](size)],
+        },
+    }
+
+    told_apart = 0
+    for seed in range(20):
+        rows = run([item], seed=seed, timeout_s=20.0).results[0]["variants"]
+        told_apart += rows[0]["scores"]["speed"] != rows[1]["scores"]["speed"]
+
+    assert told_apart <= 1

@@ -6,11 +6,13 @@ import json
 
 import anyio
 import pytest
+import scillm
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm import Router
 from scillm.errors import UnknownModelError, UsageError
+from scillm.models import ChatMessage, Choice, Completion
 from scillm.plugins import settings
 from scillm.records import Job, Limits
 from scillm.runs import recorded
@@ -195,6 +197,70 @@ def test_a_seed_is_sent_where_there_is_luck(server):
     assert [body.get("seed") for body in bodies(server)] == [None, 7]
 
 
+class Recited:
+    """A Provider that is no server: it writes the same programs for whoever asks."""
+
+    def __init__(self, *programs):
+        self.text = json.dumps({"variants": list(programs)})
+        self.requests = []
+
+    async def complete(self, request, /):
+        self.requests.append(request)
+        message = ChatMessage(content=self.text)
+        return Completion(model="recited", choices=[Choice(message=message, finish_reason="stop")])
+
+
+def test_any_provider_can_write_the_programs():
+    """A Provider of the caller's own is asked, with the model's name and the schema."""
+    generator = Recited(program("square", SQUARE))
+    job = Job(engine="codeworld", items=[ITEM], seed=7,
+              options={"autogenerate": {"model": "mine", "temperature": 0.5, "n": 1},
+                       "repeats": 0})  # fmt: skip
+
+    (result,) = anyio.run(CodeWorldEngine(generator=generator).run, job).results
+
+    (request,) = generator.requests
+    assert result["status"] == "solved"
+    assert result["strategy_generator"]["served_model"] == "recited"
+    assert (request.model, request.timeout_s) == ("mine", 120.0)
+    assert request.params["response_format"]["json_schema"]["strict"]
+    assert (request.params["temperature"], request.params["seed"]) == (0.5, 7)
+
+
+def test_a_router_of_the_callers_own_writes_the_programs(server, monkeypatch):
+    """Its groups, its addresses, its keys; what the environment says of the model is not used."""
+    monkeypatch.setenv("CODEWORLD_MCTS_AUTO_API_BASE", "http://127.0.0.1:1/v1")
+    server.route(CHAT_PATH, reply(program("square", SQUARE)))
+    params = {"model": MODEL, "api_base": server.base_url, "api_key": "sk-of-the-router"}
+
+    with Router(model_list=[{"model_name": "writers", "litellm_params": params}]) as router:
+        answer = scillm.completion(
+            model="codeworld/mcts:auto", items=[ITEM], generator=router, generator_model="writers"
+        )
+
+    (result,) = answer.additional_kwargs["codeworld"]["results"]
+    assert result["best"] == "square"
+    (request,) = server.requests
+    assert request.headers["authorization"] == "Bearer sk-of-the-router"
+    assert json.loads(request.body)["model"] == "writer"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"generator": "openai/gpt"}, "generator must be a Router or a Provider"),
+        ({"generator": Recited(), "autogenerate": {"api_base": "http://127.0.0.1:1"}}, "give one"),
+        ({"generator": Recited(), "api_base": "http://127.0.0.1:1"}, "cannot be sent to a bridge"),
+    ],
+)
+def test_a_generator_that_cannot_be_asked_is_refused(arguments, said):
+    """Before anything is run or sent."""
+    with pytest.raises(UsageError, match=said):
+        scillm.completion(
+            model="codeworld/mcts:auto", items=[ITEM], generator_model="mine", **arguments
+        )
+
+
 # -- refinements -------------------------------------------------------------------------------
 
 
@@ -271,6 +337,8 @@ def test_a_repeated_program_is_the_same_arm(server):
 
     assert [row["id"] for row in result["variants"]] == ["mine"]
     assert result["search"]["report"]["repeats"] == 3
+    costs = [row["cost"].get("executions") for row in result["search"]["trials"]]
+    assert costs == [len(ITEM["context"]["inputs"]), 0.0, 0.0, 0.0]
 
 
 # -- the record --------------------------------------------------------------------------------
@@ -443,9 +511,11 @@ def test_a_models_id_becomes_a_usable_one(given_id, number, taken):
         ("if True:\n    def solve(x): return x", ""),
         ("from math import sqrt as solve", ""),
         ("class solve: pass", ""),
+        (r"def solve(x): return '\d'", ""),
         ("def solve(x)", "syntax_error: expected ':' (line 1)"),
         ("def other(x): return x", "no_entry_point"),
         ("(" * 5000 + ")" * 5000, "syntax_error"),
+        ("x = " + "-" * 199_000 + "1", "syntax_error: "),
         ("x = '\ud800'", "surrogate"),
         ("#" * 300_000, "at most 200000"),
     ],
@@ -483,6 +553,16 @@ def test_measured_shows_a_few_failures_and_counts_the_rest():
     assert text.count("ValueError: no (line 2)") == 3
     assert "And 5 more cases failed." in text
     assert measured(item, found[-1:]) == "None of its cases was run."
+
+
+def test_a_long_input_is_shown_by_its_beginning():
+    """With the number of its characters, so that nobody takes the part for the whole."""
+    item = item_of(inputs=["y" * 5000], expected=["z"])
+
+    text = ask_many(item, Limits(), n=1)[1]["content"]
+
+    assert "yyy… (5002 characters)" in text
+    assert len(text) < 4000
 
 
 def test_a_fence_in_the_task_does_not_end_the_quote():

@@ -178,6 +178,9 @@ def test_entry_and_tolerance_may_stand_in_the_item_or_in_its_context():
         {"metrics": ["speed", "speed"]},
         {"isolation": 3},
         {"allowed_languages": "python"},
+        {"allowed_modules": "numpy"},
+        {"allowed_modules": ["numpy", "scillm"]},
+        {"allowed_modules": [["numpy"]]},
     ],
     ids=repr,
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scillm_codeworld.judge.noise import NOISE, NOISE_S, floor_of, relative
+from scillm_codeworld.judge.noise import NOISE, NOISE_S, f_quantile, floor_of, relative
 from scillm_codeworld.judge.opinion import (
     CHOICES,
     DISAGREE,
@@ -141,11 +143,70 @@ def test_values_within_the_noise_of_a_leader_are_its_equals(values, floor):
             assert found[name] == 1.0
 
 
-def test_the_noise_floor_is_the_gap_of_the_two_fastest_repeats():
-    """Per case, never less than that of the clock: .010 + .0005 (agreeing by luck) + .0005."""
-    assert floor_of([[0.5, 0.51, 0.9], [0.2, 0.2], [0.3]]) == pytest.approx(0.01 + 2 * NOISE_S)
+def test_the_noise_floor_by_hand():
+    """Mean excess 0.2, k = 3: 0.2 / 3 * F(0.99; 2, 4 * 2), never less than the clock's per case.
+
+    Two such cases share what they know of the machine: 0.4 / 3 * F(0.99; 4, 16), which is far less
+    than twice the floor of one. Repeats that agree by luck, and one alone, add nothing.
+    """
+    one, none = [0.5, 0.6, 0.8], [[0.2, 0.2, 0.2], [0.3]]
+
+    assert floor_of([one, *none]) == pytest.approx(0.2 / 3 * 8.6491, rel=0.02)
+    assert floor_of([one, one]) == pytest.approx(0.4 / 3 * 4.7726, rel=0.02)
+    assert floor_of(none) == 2 * NOISE_S
     assert floor_of([[0.5], []]) is None
     assert floor_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "true"),
+    [(2, 4, 18.0), (10, 4, 14.546), (2, 8, 8.6491), (6, 12, 4.8206), (20, 40, 2.3689)],
+)
+def test_quantiles_of_f_are_those_of_the_tables(above, below, true):
+    """Never noticeably below; a fifth above at most, where the degrees are fewest."""
+    assert 0.999 * true <= f_quantile(above, below) <= 1.2 * true
+
+
+@pytest.mark.parametrize("cases", [1, 4])
+@pytest.mark.parametrize("repeats", [2, 3, 5, 9])
+@pytest.mark.parametrize("spread_s", [0.001, 0.01, 0.1])
+def test_equal_programs_tie_but_for_one_in_a_hundred(cases, repeats, spread_s):
+    """10 ms of work and what a busy machine adds: 2000 pairs of equals, at most 1 % told apart."""
+    luck = random.Random(f"{cases}/{repeats}/{spread_s}")
+
+    def timed():
+        return [
+            [0.01 + luck.expovariate(1 / spread_s) for _ in range(repeats)] for _ in range(cases)
+        ]
+
+    told_apart = 0
+    for _ in range(2000):
+        one, other = timed(), timed()
+        found = relative(
+            {"one": sum(map(min, one)), "other": sum(map(min, other))},
+            floors={"one": floor_of(one) or 0.0, "other": floor_of(other) or 0.0},
+        )
+        told_apart += min(found.values()) < 1.0
+
+    assert told_apart <= 20
+
+
+def test_more_repeats_tell_smaller_differences_apart():
+    """Twice the work, where the machine adds as much again: lost in three repeats, not fifteen."""
+    luck = random.Random(7)
+
+    def told_apart(repeats):
+        found = 0
+        for _ in range(500):
+            one, other = (
+                [work + luck.expovariate(100) for _ in range(repeats)] for work in (0.01, 0.02)
+            )
+            floor = max(floor_of([one]) or 0.0, floor_of([other]) or 0.0)
+            found += min(other) - min(one) > floor
+        return found / 500
+
+    assert told_apart(3) < 0.2
+    assert told_apart(15) > 0.9
 
 
 @pytest.mark.parametrize(

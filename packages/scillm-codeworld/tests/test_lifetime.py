@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 from scillm.errors import SandboxError
+from scillm.fanout import each
 from scillm.records import Limits
 from scillm_codeworld.records import Program
 from scillm_codeworld.sandbox import open_sandbox
@@ -278,6 +280,71 @@ def resident_kb(pid):
     return int(line.split()[1])
 
 
+BUSY_PARENT = """
+import anyio
+from scillm.records import Limits
+from scillm_codeworld.records import Program
+from scillm_codeworld.sandbox import open_sandbox
+LONG = {
+    'python': 'def solve(x):\\n    while True: pass',
+    'c': 'int main(void){for(;;);}',
+    'cpp': 'template<int N,int M>struct A{static const long v=A<N-1,M>::v+A<N-1,M+(1<<N)>::v;};'
+           'template<int M>struct A<0,M>{static const long v=1;};int main(){return A<24,0>::v;}',
+    'javascript': 'for(;;);',
+}
+async def main():
+    while True:
+        async with open_sandbox(require='L3', prefer='L3', languages=tuple(LONG)) as sandbox:
+            async with anyio.create_task_group() as group:
+                async def run(code, language='python'):
+                    program = Program(code=code, language=language)
+                    await sandbox.run(program, None, Limits(time_s=600.0))
+                for language, code in LONG.items():
+                    group.start_soon(run, code, language)
+                for _ in range(50):
+                    await run('def solve(x): return x')
+                group.cancel_scope.cancel()
+anyio.run(main)
+"""
+KILLER = """
+import ctypes, os, subprocess, sys, time
+from pathlib import Path
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: survivors become ours
+def own():
+    tasks = Path(f'/proc/self/task/{os.getpid()}/children').read_text().split()
+    states = (Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] for pid in tasks)
+    return sum(state != 'Z' for state in states)
+left = []
+for moment in map(float, sys.argv[2:]):
+    parent = subprocess.Popen([sys.executable, '-c', sys.argv[1]])
+    time.sleep(moment)
+    assert parent.poll() is None
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 20
+    while own() and time.monotonic() < end:
+        time.sleep(0.02)
+    left.append(own())
+print(left)
+"""
+
+
+@pytest.mark.deep
+def test_whenever_its_parent_is_killed_nothing_is_left():
+    """While zygotes start, cells are made, compilers and programs of three languages run."""
+    moments = [0.1, 0.4, 0.7, 0.9, 1.1, 1.3, 1.7, 2.1, 2.6, 3.3, 4.2, 5.7]
+    opened("L3", lambda sandbox: sandbox.run(Program(code="def solve(x): return x"), 1, Limits()))
+
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, BUSY_PARENT, *map(str, moments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.returncode) == (f"{[0] * len(moments)}\n", 0), done.stderr
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("level", ["L3", "L4"])
 def test_ten_thousand_runs_leave_nothing_behind(level):
@@ -327,3 +394,55 @@ def test_ten_thousand_runs_leave_nothing_behind(level):
     assert stayed
     assert all(after[1][pid] - before[1][pid] < 2_000 for pid in stayed)
     assert grown_kb < 8_000
+
+
+@pytest.mark.parametrize("level", ["L1", "L2", "L3", "L4"])
+def test_a_run_that_finds_no_free_descriptor_is_refused_and_takes_none_with_it(level):
+    """However far it came in making its pipes; with room again, it is run."""
+
+    async def work(sandbox):
+        program = Program(code="def solve(x): return x")
+        await sandbox.run(program, 0, Limits())
+        before, ends = open_pipes(), []
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken = set(map(int, before))
+        free = [number for number in range(1000) if number not in taken]
+        for spare in range(10):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free[spare], hard))
+            try:
+                ends.append(await sandbox.run(program, spare, Limits()))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        ends.append(await sandbox.run(program, 10, Limits()))
+        return ends, len(open_pipes() - before)
+
+    ends, left = opened(level, work)
+    groups = list(Path("/sys/fs/cgroup").rglob(f"codeworld-{os.getpid()}-*"))
+
+    assert (ends[0].status, ends[-1].status) == ("sandbox_refused", "ok")
+    assert "Too many open files" in ends[0].reason
+    assert {run.status for run in ends} == {"sandbox_refused", "ok"}
+    assert (left, groups) == (0, [])
+
+
+@pytest.mark.parametrize("level", ["L2", "L3"])
+def test_more_runs_at_once_than_a_zygote_can_hold_wait_their_turn(level):
+    """Seven hundred orders at the same moment: none is refused."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 5_000:
+        pytest.skip("seven hundred runs need five thousand descriptors")
+
+    async def work(sandbox):
+        async def one(number):
+            program = Program(code="def solve(x): return x")
+            return (await sandbox.run(program, number, Limits(time_s=60.0))).output
+
+        return await each(one, range(700), limit=700)
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5_000, hard))
+    try:
+        answers = opened(level, work)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert answers == list(range(700))

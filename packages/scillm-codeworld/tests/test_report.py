@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm.errors import StoredRunError
+from scillm.models import ChatMessage, Choice, Completion, Usage
 from scillm.records import Job
 from scillm.runs import recorded
 from scillm.runs.store import RunStore
@@ -22,10 +23,12 @@ from scillm_codeworld.command import command
 from scillm_codeworld.engine.jobs import CodeWorldEngine
 from scillm_codeworld.engine.making import Made
 from scillm_codeworld.records import Variant
-from scillm_codeworld.report.figures import curve, timings
+from scillm_codeworld.report import text as plain
+from scillm_codeworld.report.figures import curve, statuses, timings, tree
 from scillm_codeworld.report.markup import escaped, tag
 from scillm_codeworld.report.page import page
-from scillm_codeworld.report.story import ends_of, story_of, tree_of
+from scillm_codeworld.report.programs import best_program, failures
+from scillm_codeworld.report.story import Story, ends_of, repeats_of, story_of, tree_of
 
 EVIL = "</script><script>document.title='PWNED'</script><img src=x onerror=alert(1)>"
 RIGHT = "def solve(x):\n    return x * x\n"
@@ -220,6 +223,187 @@ def test_a_plain_run_without_a_search_can_be_drawn(tmp_path):
     assert "Nothing has scored." in text
 
 
+# -- other runs --------------------------------------------------------------------------------
+
+
+class Recited:
+    """A Provider that gives the same answers, one after the other, and then the last again."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    async def complete(self, request, /):
+        programs = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        words = {"title": "", "complexity_tier": "", "rationale": EVIL, "notes": ""}
+        variants = [{"id": name, "code": code, **words} for name, code in programs.items()]
+        message = ChatMessage(content=json.dumps({"variants": variants}))
+        return Completion(
+            model="recited",
+            choices=[Choice(message=message, finish_reason="stop")],
+            usage=Usage(prompt_tokens=30, completion_tokens=10, total_tokens=40),
+        )
+
+
+def drawn(tmp_path, *, engine=None, programs=None, inputs=CASES, **options):
+    """The manifest of a run of one item, and the texts and source of its page."""
+    context = {"inputs": inputs, "expected": [x * x for x in inputs]}
+    if programs is not None:
+        context["code_variants"] = programs
+    items = [{"id": "square", "task": "Square the number.", "context": context}]
+    options = {"repeats": 0, "width": 1, "workers": 1, **options}
+    job = Job(engine="codeworld", items=items, options=options, seed=3)
+    store = RunStore(tmp_path)
+    manifest = anyio.run(recorded.keep_job, engine or CodeWorldEngine(), job, store)
+    html = page(story_of(manifest, store.folder(manifest.run_id)))
+    found = read(html)
+    assert found.tags <= ELEMENTS
+    return manifest.results[0], "".join(found.texts), html
+
+
+def test_an_archive_and_what_a_model_wrote_are_told(tmp_path):
+    """Every island's elites with their cells; how many programs were usable, and why not."""
+    generator = Recited(
+        {"double": DOUBLE, "cube": "def solve(x): return x ** 3", "loud": PROGRAMS["loud"]},
+        {"better": RIGHT},
+    )
+    wish = {"n": 4, "model": "openai/recited", "refine": True}
+
+    result, text, _ = drawn(
+        tmp_path,
+        engine=CodeWorldEngine(generator=generator),
+        strategy="evolve",
+        params={"islands": 2},
+        budget={"rollouts": 5},
+        autogenerate=wish,
+    )
+
+    islands = result["search"]["report"]["islands"]
+    assert "Archive" in text
+    for island in islands:
+        for elite in island:
+            assert f"lines {elite['cell']['lines']}, signature {elite['cell']['signature']}" in text
+    assert re.search(r"asked for4usable2missing2rejectedloud: .*ValueError", text)
+    assert "tokens of this call40" in text
+    assert "modelopenai/recited" in text
+
+
+def test_a_search_stands_beside_its_control(tmp_path):
+    """What the same number of executions found blindly, in words and as a line."""
+    result, text, html = drawn(
+        tmp_path, programs={"right": RIGHT, **PROGRAMS}, strategy="ucb", budget={"rollouts": 50}
+    )
+
+    control = result["search"]["baseline"]
+    assert f"after {control['executions']} executions" in text
+    assert "line control" in html
+    assert "right was not made from another program" in text
+
+
+def test_only_timed_repeats_are_drawn_as_such(tmp_path):
+    """The first run is no timing, and a program that is wrong has none."""
+    result, text, html = drawn(
+        tmp_path, programs={"right": RIGHT, "wrong": "def solve(x): return 0"}, repeats=3
+    )
+
+    rows = {row["id"]: row for row in result["variants"]}
+    assert [len(repeats_of(rows[name])) for name in ("right", "wrong")] == [3, 0]
+    assert "Time of each repeat" in text
+    drawing = html.split("Time of each repeat over all cases")[1].split("</svg>")[0]
+    assert drawing.count("<circle") == 3
+    assert ">wrong<" not in drawing
+
+
+def test_times_without_a_noise_floor_are_drawn_without_one(tmp_path):
+    """Where only a scorer says what is good, no two times are called the same."""
+    scorer = "def score(task, context, outputs, timings): return {'answer': 1.0}"
+    context = {"code_variants": {"a": RIGHT}, "input": 3, "scoring": scorer}
+    job = Job(engine="codeworld", items=[{"task": "any", "context": context}],
+              options={"repeats": 2})  # fmt: skip
+    manifest = anyio.run(recorded.keep_job, CodeWorldEngine(), job, RunStore(tmp_path))
+
+    shown = "".join(read(page(story_of(manifest))).texts)
+
+    assert "Time of each repeat" in shown
+    assert "are called the same" not in shown
+
+
+def test_a_program_that_was_not_run_is_neither_right_nor_wrong(tmp_path):
+    """Of a race the losers are told by the cases they ran, the others by nothing."""
+    programs = {"right": RIGHT, **{f"wrong {n}": f"def solve(x): return {n}" for n in range(9)}}
+
+    result, text, _ = drawn(tmp_path, programs=programs, strategy="race")
+
+    lost = [row for row in result["variants"] if row["status"] == "ok" and row["id"] != "right"]
+    left = [row for row in result["variants"] if row["status"] == "not_run"]
+    assert lost
+    assert left
+    for row in lost:
+        assert re.match(r"wrong in \d of \d cases", row["reason"])
+        assert "not_run" not in row["reason"]
+    assert f"{left[0]['id']}not_run--" in text
+
+
+def test_long_things_are_cut_and_say_so(tmp_path):
+    """Code and answers longer than a page takes, and more failures than are shown."""
+    long = "def solve(x):\n    return 'y' * 5000\n" + "# filler\n" * 8000
+
+    _, text, _ = drawn(tmp_path, programs={"long": long}, inputs=[1, 2, 3, 4, 5])
+
+    assert f"… cut here: {len(long)} characters in all" in text
+    assert "… cut here: 5002 characters in all" in text
+    assert "2 more cases failed." in text
+
+
+def test_two_equal_programs_differ_in_nothing(tmp_path):
+    """A refinement that is a copy is said to be one."""
+
+    async def copy(item, trial, known):
+        variant = Variant(id="copy", code=RIGHT + "\n", origin={"parent": trial.parent})
+        return Made(variant=variant)
+
+    result, _, _ = drawn(
+        tmp_path, engine=CodeWorldEngine(make=copy), strategy="mcts", budget={"rollouts": 2},
+        programs={"crash": PROGRAMS["crash"]},
+    )  # fmt: skip
+    parent, made = {"id": "crash", "code_digest": "d"}, {"id": "copy", "code_digest": "d"}
+    rows = [{**parent, "origin": {}}, {**made, "origin": {"parent": "crash"}}]
+    story = Story(run_id="", created="", seed=0, options={}, environment={}, summary={},
+                  results=(), codes={"d": RIGHT})  # fmt: skip
+
+    shown = best_program(story, {"best": "copy", "variants": rows})
+
+    assert result["best"] == "copy"
+    assert "The two are the same." in shown
+
+
+def test_lost_code_of_a_failure_leaves_its_cases():
+    """What went wrong is told even where the program itself is gone."""
+    case = {"case": 1, "status": "exception", "reason": "boom", "right": False}
+    row = {"id": "gone", "reason": "boom", "code_digest": "d", "executions": [case]}
+    story = Story(run_id="", created="", seed=0, options={}, environment={}, summary={},
+                  results=(), codes={})  # fmt: skip
+
+    shown = failures(story, [row])
+
+    assert "Case 1, exception: boom" in shown
+    assert "The program" not in shown
+
+
+def test_a_large_tree_is_drawn_in_part_and_says_so():
+    """Four hundred programs are drawn; the rest is named as being elsewhere."""
+    small, large = (tree_of({"trials": [trial(f"p{n}") for n in range(count)]})
+                    for count in (399, 400))  # fmt: skip
+
+    assert "The first 400 programs" not in tree(small, {})
+    assert "The first 400 programs are drawn" in tree(large, {})
+    assert tree(large, {}).count("<circle") == 400
+
+
+def test_nothing_that_was_run_has_no_bar():
+    """No division by zero, and no empty picture."""
+    assert "No program was run." in statuses({})
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the command chromium")
 def test_a_real_browser_runs_nothing_of_it(html, tmp_path):
     """Chromium keeps the page's own title, although programs try to change it."""
@@ -269,6 +453,54 @@ def test_ends_tell_right_from_wrong_and_from_not_asked():
             row("timeout", 0, left, left), row("ok", None)]  # fmt: skip
 
     assert ends_of(rows) == {"right": 1, "ok": 1, "timeout": 1, "unfinished": 1, "wrong": 1}
+
+
+def test_a_terminal_is_told_the_search_and_every_reason(tmp_path):
+    """The best of the search beside its control; what was wrong, program by program."""
+    result, _, _ = drawn(
+        tmp_path, programs={"right": RIGHT, "half": "def solve(x): return x + 2"}, strategy="race"
+    )
+
+    search, control = result["search"], result["search"]["baseline"]
+    spent = int(search["spent"]["executions"])
+    own, other = plain.search_lines(result)
+    assert own == f"race: best right (1.000) after {spent} of 6 executions (stopped: finished)"
+    assert other.startswith("uniform, whole programs, same budget: best ")
+    assert other.endswith(f"after {control['executions']} executions")
+    (half,) = [row for row in result["variants"] if row["id"] == "half"]
+    assert plain.reasons(result) == ([("half", half["reason"])] if half["reason"] else [])
+    assert plain.rows(result)[0][3] == "3/3"
+
+
+def test_a_terminal_is_told_a_search_without_control(tmp_path):
+    """Where programs are made nothing can stand beside it, and what it did is told all the same."""
+    result, _, _ = drawn(
+        tmp_path, engine=CodeWorldEngine(make=make), strategy="mcts", budget={"rollouts": 3},
+        programs={"crash": PROGRAMS["crash"]},
+    )  # fmt: skip
+
+    spent = int(result["search"]["spent"]["executions"])
+    (own,) = plain.search_lines(result)
+    assert re.fullmatch(
+        rf"mcts: best \S+ \(1\.000\) after {spent} executions \(stopped: rollouts\)", own
+    )
+
+
+def test_a_terminal_is_told_when_nothing_scored(tmp_path):
+    """A dash stands for what there is not; a long time is told in seconds."""
+    result, _, _ = drawn(tmp_path, programs={"crash": PROGRAMS["crash"]}, strategy="ucb")
+
+    own, other = plain.search_lines(result)
+    assert own == "ucb: best - after 3 of 3 executions (stopped: finished)"
+    assert "best - after" in other
+    assert plain.closing(result) == "no best variant: none of 1 variants is right in every case"
+    assert (plain.seconds(None), plain.seconds(0.5), plain.seconds(2)) == (
+        "-",
+        "500.0 ms",
+        "2.00 s",
+    )
+    assert plain.search_lines({"search": {}}) == []
+    assert plain.isolation([]) == "nothing was run"
 
 
 @given(st.lists(st.tuples(st.text(), st.lists(st.floats(0, 1e6), max_size=4)), max_size=5))

@@ -295,6 +295,46 @@ def test_an_answer_may_be_as_large_as_allowed():
     assert over.status == OUTPUT_LIMIT
 
 
+def test_an_answer_of_one_byte_more_is_too_large():
+    """To the byte, however small the limit."""
+    limits = Limits(output_bytes=50)
+
+    assert run("def solve(x): return 'x' * 48", limits=limits).status == OK
+    assert run("def solve(x): return 'x' * 49", limits=limits).status == OUTPUT_LIMIT
+
+
+SMILE = chr(0x1F600)
+LONG_NAME = "ж" * 99
+DEEP = f"def {LONG_NAME}(n): return {LONG_NAME}(n - 1) if n else 1 / 0\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (f"raise ValueError({SMILE!r} * 600)", SMILE * 400),
+        (f"def solve(x): raise ValueError({SMILE!r} * 600)", SMILE * 400),
+        (f"{DEEP}{LONG_NAME}(30)", "ZeroDivisionError"),
+        (f"{DEEP}def solve(x): return {LONG_NAME}(30)", "ZeroDivisionError"),
+    ],
+    ids=["long, loading", "long, called", "deep, loading", "deep, called"],
+)
+def test_a_reason_in_other_letters_is_a_reason(code, reason):
+    """However long it is as JSON, it is told, and is no answer too large."""
+    found = run(code, limits=Limits(output_bytes=50))
+
+    assert found.status == EXCEPTION
+    assert reason in found.reason
+
+
+def test_a_flood_while_loading_is_the_programs_own():
+    """Come with our own first line, it does not pass for a sandbox that did not start."""
+    code = "import os\nfor n in range(3, 64):\n    try: os.write(n, b'x' * 60_000)\n"
+    found = run(f"{code}    except OSError: pass\nos._exit(0)")
+
+    assert found.status == OUTPUT_LIMIT
+    assert found.isolation["dies_with_parent"] is True
+
+
 def test_a_large_input_arrives_whole():
     """More than a pipe holds at once."""
     found = run("def solve(x): return [len(x), sum(x)]", [1] * 300_000)
@@ -341,7 +381,8 @@ def test_the_limits_are_hard_and_the_child_says_which():
 
     limits = found.isolation["rlimits"]
     assert limits["RLIMIT_AS"] == 128 * 2**20
-    assert limits["RLIMIT_NPROC"] == limits["RLIMIT_FSIZE"] == limits["RLIMIT_CORE"] == 0
+    assert limits["RLIMIT_NPROC"] == limits["RLIMIT_FSIZE"] == 0
+    assert limits["RLIMIT_CORE"] <= 1  # at 1 no file, and no crash handler of the host either
     assert limits["RLIMIT_CPU"] == 16
     assert found.output == {
         name.removeprefix("RLIMIT_"): [soft, soft + (name == "RLIMIT_CPU")]

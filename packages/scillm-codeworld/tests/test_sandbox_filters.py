@@ -103,6 +103,18 @@ def test_what_reaches_others_is_denied_in_every_profile(case):
 
 
 @pytest.mark.parametrize("case", sorted(CODES))
+def test_nobody_changes_the_limit_that_keeps_the_crash_handler_away(case):
+    """RLIMIT_CORE (4) stays as it is; other limits may be lowered."""
+    _, machine = case
+    own, other = TABLES[machine]["setrlimit"], TABLES[machine]["prlimit64"]
+
+    assert verdict(CODES[case], machine, own, 4) == EPERM
+    assert verdict(CODES[case], machine, other, 0, 4) == EPERM
+    assert verdict(CODES[case], machine, own, 9) == ALLOW
+    assert verdict(CODES[case], machine, other, 0, 9) == ALLOW
+
+
+@pytest.mark.parametrize("case", sorted(CODES))
 def test_another_processor_s_calls_end_the_program(case):
     """The 32-bit door, whose numbers mean other calls, is shut."""
     _, machine = case
@@ -134,6 +146,37 @@ def test_no_profile_makes_a_namespace_and_no_program_a_process(machine, flags):
         ALLOW if thread and not new else EPERM
     )
     assert verdict(CODES["build", machine], machine, clone, flags) == (EPERM if new else ALLOW)
+
+
+@pytest.mark.parametrize("machine", sorted(TABLES))
+@given(pid=st.integers(0, 2**22))
+def test_a_program_may_ask_about_itself_only(machine, pid):
+    """Where it shares the host's processes it learns neither who is there nor what they use."""
+    for profile in ("program", "reader"):
+        for name in ("getpgid", "getsid", "sched_getaffinity", "prlimit64"):
+            found = verdict(CODES[profile, machine], machine, TABLES[machine][name], pid, 7)
+
+            assert found == (ALLOW if pid in (0, PID) else EPERM)
+        clock = (~pid << 3 | 2) & 0xFFFFFFFF  # the processor time of a process (posix-timers.h)
+        for name in ("clock_gettime", "clock_getres", "clock_nanosleep"):
+            number = TABLES[machine][name]
+
+            assert verdict(CODES[profile, machine], machine, number, clock) == EPERM
+            assert all(
+                verdict(CODES[profile, machine], machine, number, own) == ALLOW for own in range(8)
+            )
+
+
+@pytest.mark.parametrize("machine", sorted(TABLES))
+@given(address=st.integers(1, 2**64 - 1))
+def test_nothing_is_sent_to_an_address(machine, address):
+    """No pointer passes for none, one whose lower half is zero included."""
+    sendto = TABLES[machine]["sendto"]
+
+    for profile in PROFILES:
+        for place in (address, address & ~0xFFFFFFFF or 1 << 32):
+            assert verdict(CODES[profile, machine], machine, sendto, 5, 0, 1, 0, place) == EPERM
+        assert verdict(CODES[profile, machine], machine, sendto, 5, 0, 1, 0, 0) == ALLOW
 
 
 @pytest.mark.parametrize("machine", sorted(TABLES))

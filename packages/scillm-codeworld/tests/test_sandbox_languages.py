@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import anyio
 import pytest
 from scillm.errors import SandboxError
 from scillm.records import Limits
 from scillm_codeworld.records import Program
 from scillm_codeworld.sandbox import open_sandbox
-from scillm_codeworld.sandbox.toolchains import found
+from scillm_codeworld.sandbox.inside.cell import WORK_BYTES
+from scillm_codeworld.sandbox.toolchains import PROGRAM_BYTES, found
 
 LIMITS = Limits(time_s=10.0, memory_mb=512, output_bytes=100_000)
 SHORT = Limits(time_s=1.0, memory_mb=512, output_bytes=100_000)
@@ -142,6 +145,127 @@ def test_a_compiled_program_that_fails_says_how(body, status, reason):
 
     assert run.status == status, run
     assert reason in run.reason
+
+
+GREEDY = {
+    "plainly": "char*p=malloc(N);",
+    "shared": "char*p=mmap(0,N,3,MAP_SHARED|MAP_ANONYMOUS,-1,0);",
+    "as a stack": "char*p=mmap(0,N,3,MAP_PRIVATE|MAP_ANONYMOUS|MAP_GROWSDOWN,-1,0);",
+    "made read-only": "char*p=(char*)1;for(int i=0;i<128;i++){char*q=mmap(0,N/128,3,MAP_PRIVATE|"
+    "MAP_ANONYMOUS,-1,0);if(q==MAP_FAILED)return 9;memset(q,1,N/128);mprotect(q,N/128,1);}"
+    'puts("1");return 0;',
+    "tables of nothing": "char*p=(char*)1;volatile char*q=mmap(0,N<<9,1,MAP_PRIVATE|MAP_ANONYMOUS|"
+    "MAP_NORESERVE,-1,0);if(q==MAP_FAILED)return 9;long s=0;for(long i=0;i<N<<9;i+=2L<<20)s+=q[i];"
+    'if(s==0)puts("1");return 0;',
+}
+"""Ways to 2 GiB. Only the first is one that a limit on data would see."""
+LEADERLESS = """
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+static void *greedy(void *none) {
+    usleep(100000);
+    for (;;) {
+        char *p = mmap(0, 64L << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) _exit(9);
+        memset(p, 1, 64L << 20);
+    }
+}
+int main(void) {
+    pthread_t thread;
+    if (pthread_create(&thread, 0, greedy, 0)) return 9;
+    syscall(SYS_exit, 0);
+}
+"""
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_compiled_program_holds_no_more_memory_than_it_may(name):
+    """However it asks for it: it gets none, or it is ended, and soon."""
+    code = (
+        "#define _GNU_SOURCE\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
+        f"#include <sys/mman.h>\n#define N (2L<<30)\nint main(void){{{GREEDY[name]}"
+        'if(!p||p==MAP_FAILED)return 9;memset(p,1,N);puts("1");return 0;}'
+    )
+    limits = Limits(time_s=30.0, memory_mb=128, output_bytes=1000)
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=code, language="c"), 1, limits)
+
+    run = runs("c", work)
+
+    assert run.status in ("exception", "memory"), run
+    assert "exit code 9" in run.reason or "used up its memory" in run.reason
+    assert run.max_rss_kb < 1 << 20
+
+
+def test_memory_is_counted_when_the_first_thread_has_ended():
+    """What the others hold is still the program's."""
+    limits = Limits(time_s=30.0, memory_mb=128, output_bytes=1000)
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=LEADERLESS, language="c"), 1, limits)
+
+    run = runs("c", work)
+
+    assert run.status == "memory", run
+    assert run.max_rss_kb < 1 << 20
+
+
+def test_a_program_that_takes_long_to_build_holds_up_no_other():
+    """Others are built beside it; only the same program waits for it."""
+    slow = (
+        "template<int N,int M>struct A{static const long v=A<N-1,M>::v+A<N-1,M+(1<<N)>::v;};"
+        "template<int M>struct A<0,M>{static const long v=1;};int main(){return A<24,0>::v;}"
+    )
+    ended = []
+
+    async def work(sandbox):
+        async def one(name, code):
+            run = await sandbox.run(Program(code=code, language="cpp"), 1, LIMITS)
+            ended.append((name, run.status, run.output))
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, "slow", slow)
+            await anyio.sleep(0.3)
+            group.start_soon(one, "quick", DOUBLE["cpp"])
+
+    runs("cpp", work)
+
+    assert ended == [("quick", "ok", 2)]
+
+
+def test_what_cannot_be_built_is_tried_once():
+    """Asked again, the finding is the same, down to the random name the linker gave its object."""
+    code = "int missing(void);int main(void){return missing();}"
+
+    async def work(sandbox):
+        program = Program(code=code, language="c")
+        return [await sandbox.run(program, n, LIMITS) for n in (1, 2)]
+
+    first, second = runs("c", work)
+
+    assert first.status == "syntax_error"
+    assert re.search(r"cc\w{6}\.o", first.reason), first.reason
+    assert second.reason == first.reason
+
+
+def test_a_program_too_large_to_run_says_so():
+    """The size it has and the size it may have."""
+    code = "char x[20<<20]={1};int main(void){return x[0];}"
+
+    async def work(sandbox):
+        return await sandbox.run(Program(code=code, language="c"), 1, LIMITS)
+
+    run = runs("c", work)
+
+    assert run.status == "output_limit"
+    assert f"at most {PROGRAM_BYTES} are run" in run.reason
+    assert PROGRAM_BYTES == WORK_BYTES
 
 
 def test_the_compiler_is_held_as_well():

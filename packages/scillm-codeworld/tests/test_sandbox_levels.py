@@ -300,6 +300,15 @@ def test_numpy_is_there_when_it_was_loaded_first_and_nothing_else_is():
     assert bad.status == "exception"
 
 
+def test_a_level_that_cannot_load_modules_first_does_not_go_without_them():
+    """At L1, at wasm and in a container a wish for numpy is refused, not forgotten."""
+    pytest.importorskip("numpy")
+
+    for wish in ({"prefer": "L1"}, {"prefer": "wasm"}, {"prefer": "container"}):
+        with pytest.raises(SandboxError, match="loaded ahead of the programs at levels L2 to L4"):
+            anyio.run(lambda wish=wish: _opened(preload=("numpy",), **wish))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has more rights than its programs")
 def test_started_as_root_no_program_is_root():
     """Not even the owner of its own files."""

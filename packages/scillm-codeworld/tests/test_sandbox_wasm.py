@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from scillm.runs.record import MemoryRecord
 from scillm_codeworld import CodeWorldEngine
 from scillm_codeworld.records import Program
 from scillm_codeworld.sandbox import open_sandbox
+from scillm_codeworld.sandbox.wasm import component
 
 pytestmark = pytest.mark.skipif(
     find_spec("wasmtime") is None or find_spec("componentize_py") is None,
@@ -233,3 +237,80 @@ def test_a_run_that_is_given_up_leaves_no_process():
 
     assert answer == 5
     assert left == before
+
+
+KILLED_PARENT = """
+import sys, anyio
+from scillm.records import Limits
+from scillm_codeworld.records import Program
+from scillm_codeworld.sandbox import open_sandbox
+async def main():
+    print('starting', flush=True)
+    async with open_sandbox(prefer='wasm') as sandbox:
+        print('opened', flush=True)
+        loop = Program(code='def solve(_):\\n    while True: pass')
+        await sandbox.run(loop, None, Limits(time_s=600.0))
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("stage", ["while it builds", "while it runs"])
+def test_a_parent_that_is_killed_takes_the_worker_with_it(stage, cache, tmp_path):
+    """`kill -9` ends the interpreter's making, and a run in the middle of its ten minutes."""
+    place = cache if stage == "while it runs" else tmp_path
+    parent = subprocess.Popen(
+        [sys.executable, "-c", KILLED_PARENT],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "SCILLM_CODEWORLD_WASM_CACHE": str(place)},
+    )
+
+    def found():
+        tasks = Path(f"/proc/{parent.pid}/task").iterdir()
+        return {pid for task in tasks for pid in (task / "children").read_text().split()}
+
+    try:
+        words = parent.stdout.readline()
+        if stage == "while it runs":
+            words = parent.stdout.readline()
+        until(found)
+        pids = found()
+        time.sleep(0.5)  # into the middle of it
+        parent.kill()
+        parent.wait()
+
+        assert words in (b"starting\n", b"opened\n")
+        assert pids
+        until(lambda: not any(is_alive(pid) for pid in pids))
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+
+
+def until(condition):
+    """Wait for it; fails after half a minute."""
+    end = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_alive(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_what_a_killed_maker_left_is_removed_once_it_is_old(tmp_path):
+    """A folder of work that is still going on is left alone."""
+    for name in ("making-old", "making-new", "cell-kept"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cell.wasm").write_text("half")
+    os.utime(tmp_path / "making-old", (0, 0))
+    os.utime(tmp_path / "cell-kept", (0, 0))
+
+    component.sweep(tmp_path, now=time.time())
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cell-kept", "making-new"]

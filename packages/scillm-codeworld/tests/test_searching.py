@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 import pytest
 from scillm.errors import PluginNotFoundError, UsageError
-from scillm.records import Job, Trial
+from scillm.records import Job, Outcome, Trial
 from scillm.runs import recorded
 from scillm.runs.store import RunStore
 from scillm_codeworld.engine.jobs import CodeWorldEngine
 from scillm_codeworld.engine.making import Made
-from scillm_codeworld.records import Variant
+from scillm_codeworld.engine.outcomes import speed_of
+from scillm_codeworld.engine.trying import Tried
+from scillm_codeworld.items import parse_items
+from scillm_codeworld.options import parse_options
+from scillm_codeworld.records import OK, Execution, Variant
 
 RIGHT = "def solve(x): return x * x"
 PROGRAMS = {
@@ -107,6 +113,27 @@ def test_the_bound_that_ended_the_search_is_named(budget, stopped):
     assert search["stopped"] in ({stopped} if isinstance(stopped, str) else stopped)
 
 
+def test_a_search_ended_by_the_clock_is_verified_and_rerun_to_the_same_end(tmp_path):
+    """Where the time was up stands in the record; a faster machine does not go on from there."""
+    programs = {
+        f"sleepy {number}": f"import time\ndef solve(x):\n    time.sleep(0.1)\n    return {number}"
+        for number in range(40)
+    }
+    job = job_of("ucb", programs=programs, budget={"seconds": 1.0, "rollouts": 300}, width=2)
+    store = RunStore(tmp_path)
+    manifest = anyio.run(recorded.keep_job, CodeWorldEngine(), job, store)
+    folder = store.folder(manifest.run_id)
+
+    verified = anyio.run(recorded.verify, CodeWorldEngine(), manifest, folder)
+    rerun = anyio.run(recorded.rerun, CodeWorldEngine(), manifest, folder)
+
+    search = manifest.results[0]["search"]
+    assert search["stopped"] == "seconds"
+    assert 2 <= len(search["trials"]) < 300
+    assert verified.problems == []
+    assert rerun.same, rerun.differing
+
+
 def test_every_trial_is_kept_with_the_counts_it_was_asked_with():
     """n counts told trials, pending those in flight; w is the sum of their scores."""
     trials = run(job_of("ucb", budget={"rollouts": 20}))["search"]["trials"]
@@ -132,6 +159,163 @@ def test_the_outcome_does_not_depend_on_the_number_of_workers(strategy):
 
     assert results[0].findings == results[1].findings
     assert results[0].results[0]["search"] == results[1].results[0]["search"]
+
+
+SUMS = {
+    "sleepy": "import time\ndef solve(x):\n    time.sleep(0.15)\n    return sum(range(x))",
+    "quick": "def solve(x): return sum(range(x))",
+    "wrong": "def solve(x): return x",
+    "crash": "def solve(x): return x / 0",
+}
+
+
+def timing_job(strategy="ucb", *, programs=SUMS, repeats=0, context=(), **options):
+    """Summing up, searched by timings."""
+    inputs = [100, 2000]
+    context = {"code_variants": programs, "inputs": inputs, **dict(context)}
+    if "expected" not in context:
+        context["expected"] = [sum(range(x)) for x in inputs]
+    return Job(
+        engine="codeworld",
+        items=[{"id": "sum", "task": "Add up the numbers below x.", "context": context}],
+        options={
+            "strategy": strategy,
+            "params": {"pull": "timing"},
+            "budget": {"rollouts": 20},
+            "repeats": repeats,
+            "width": 2,
+            "workers": 2,
+            **options,
+        },
+        seed=3,
+    )
+
+
+@pytest.mark.parametrize("strategy", ["ucb", "thompson", "mcts", "halving", "ab"])
+def test_each_timing_pull_is_one_more_measured_repeat(strategy):
+    """Of a program that is right; what is wrong or crashes is never timed."""
+    result = run(timing_job(strategy, budget={"rollouts": 12}))
+
+    search = result["search"]
+    assert result["best"] == "quick"
+    assert search["best"] in ("quick", "sleepy")
+    rows = {row["id"]: row for row in result["variants"]}
+    for name in ("wrong", "crash"):
+        assert rows[name]["executions"][0]["runs"] == 1
+        assert rows[name]["wall_s"] is None
+    for trial in search["trials"]:
+        assert trial["pull"] == "timing"
+        measured = trial.get("wall_s")
+        assert (
+            (measured is None) == (trial["score"] is None) == (trial["arm"] in ("wrong", "crash"))
+        )
+        if measured is not None:
+            assert trial["score"] == pytest.approx(1 / sum(measured))
+
+
+def test_timings_of_the_search_count_as_repeats():
+    """Whoever was timed often is not timed again; whoever was not gets the repeats asked for."""
+    result = run(timing_job(repeats=4, budget={"rollouts": 12}))
+
+    told = [trial["arm"] for trial in result["search"]["trials"]]
+    rows = {row["id"]: row for row in result["variants"]}
+    for name in ("quick", "sleepy"):
+        # the first run, then the repeats
+        assert rows[name]["executions"][0]["runs"] == 1 + max(4, told.count(name))
+    spent = result["search"]["spent"]["executions"]
+    first_runs = 2 + 2 + 2 + 1
+    assert spent == first_runs + 2 * (told.count("quick") + told.count("sleepy"))
+
+
+def test_a_search_by_timings_is_verified_and_rerun_from_its_record(tmp_path):
+    """What was measured stands in the record: the same search follows, and only from there."""
+    store = RunStore(tmp_path)
+    manifest = anyio.run(recorded.keep_job, CodeWorldEngine(), timing_job(), store)
+    folder = store.folder(manifest.run_id)
+
+    found = anyio.run(recorded.verify, CodeWorldEngine(), manifest, folder)
+    again = anyio.run(recorded.rerun, CodeWorldEngine(), manifest, folder)
+
+    assert (found.problems, found.head) == ([], manifest.record["head"])
+    assert (again.same, list(again.differing)) == (True, [])
+
+
+def test_a_program_that_fails_while_it_is_timed_has_no_score_for_that():
+    """Right at first and wrong later is found out, and costs it the rank."""
+    flaky = "import random\ndef solve(x): return sum(range(x)) + (random.random() < 0.5)"
+
+    result = run(timing_job(programs={"flaky": flaky, "sleepy": SUMS["sleepy"]}))
+
+    assert result["best"] == "sleepy"
+    failed = [row for row in result["search"]["trials"] if row["arm"] == "flaky"]
+    assert any(row["score"] is None for row in failed)
+
+
+def test_a_scorer_is_told_the_time_of_each_timing_pull():
+    """With an item's own scorer a timing is worth what the scorer makes of it."""
+    scorer = (
+        "def score(task, context, outputs, timings):\n"
+        "    return {'quick': float(sum(timings['wall_s']) < 0.2), 'cases': 1.0}"
+    )
+    programs = {name: SUMS[name] for name in ("sleepy", "quick")}
+
+    search = run(timing_job(programs=programs, context={"scoring": scorer}))["search"]
+
+    scores = {row["arm"]: set() for row in search["trials"]}
+    for row in search["trials"]:
+        scores[row["arm"]].add(row["score"])
+    assert scores["sleepy"] == {0.5}
+    assert 1.0 in scores["quick"]
+
+
+def test_where_fuel_is_counted_a_timing_needs_no_clock():
+    """It is worth 10⁹ / its fuel, the same on every machine, and no seconds stand in the record."""
+    (item,) = parse_items(timing_job().items)
+    runs = [Execution(status=OK, output=1, fuel=fuel, wall_s=0.1) for fuel in (500, 1500)]
+    found = [Tried(case=case, run=row, fault=None) for case, row in enumerate(runs)]
+    told = Outcome(score=1.0, detail={"cases": []})
+
+    outcome = anyio.run(partial(speed_of, None, item, told, found, parse_options({})))
+
+    assert outcome.score == 1e9 / 2000
+    assert "wall_s" not in outcome.detail
+
+
+def test_nothing_is_timed_where_nothing_can_be_right():
+    """Without expected answers a time says nothing, and none is taken."""
+    job = timing_job(programs={"a": RIGHT})
+    context = {"code_variants": {"a": RIGHT}, "inputs": [1, 2]}
+    job = Job(engine=job.engine, items=[{"task": "t", "context": context}], options=job.options)
+
+    search = run(job)["search"]
+
+    assert search["spent"]["executions"] == 2
+    assert all(row["score"] is None and "wall_s" not in row for row in search["trials"])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "params", "said"),
+    [
+        ("race", {"pull": "timing"}, "no timing pulls: it lacks the parameter 'kind'"),
+        ("sweep", {"pull": "case"}, "no case pulls: it lacks the parameter 'cases'"),
+        ("ucb", {"pull": "case", "kind": "timing"}, "pull is 'case' and kind is 'timing'"),
+        ("ucb", {"pull": ["case"]}, "pull must be one of run, case, timing"),
+    ],
+)
+def test_a_pull_the_strategy_cannot_make_is_refused(strategy, params, said):
+    """And not quietly another one made."""
+    with pytest.raises(UsageError, match=said):
+        run(job_of(strategy, params=params))
+
+
+def test_a_strategy_that_makes_programs_cannot_pull_timings():
+    """A made program comes with its score; nothing is said to be timed that is not."""
+
+    async def make(item, trial, known):
+        raise AssertionError("nothing is made")
+
+    with pytest.raises(UsageError, match="kind must be run"):
+        run(timing_job("mcts"), make=make)
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones():
@@ -211,6 +395,35 @@ def test_made_programs_are_run_ranked_and_verified_without_the_generator(tmp_pat
     assert (found.problems, len(asked)) == ([], 2)
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"square, please" in kept
+
+
+@pytest.mark.parametrize("fresh", [2, 5])
+def test_made_programs_do_not_depend_on_who_was_made_first(tmp_path, fresh):
+    """Slow and quick generators, one worker or eight: the same record and the same names."""
+
+    async def make(item, trial, known):
+        await anyio.sleep(0.05 * (3 - trial.number % 4))
+        code = f"def solve(x): return x * x + {trial.number % fresh}"
+        return Made(variant=Variant(id=f"made-{trial.number}", code=code))
+
+    def kept(workers):
+        context = {"inputs": [2, 3], "expected": [4, 9], "code_variants": {"ten": PROGRAMS["ten"]},
+                   "report_inputs": [5], "report_expected": [25]}  # fmt: skip
+        options = {"strategy": "uniform", "budget": {"rollouts": 9}, "width": 4, "repeats": 0}
+        job = Job(
+            engine="codeworld",
+            items=[{"task": "Square.", "context": context}],
+            options={**options, "workers": workers},
+        )
+        store = RunStore(tmp_path / str(workers))
+        return anyio.run(recorded.keep_job, CodeWorldEngine(make=make), job, store)
+
+    one, eight = kept(1), kept(8)
+
+    assert one.record == eight.record
+    assert one.findings == eight.findings
+    names = {row.id.split("/")[1] for row in one.findings}
+    assert names == {"ten", *(f"made-{number}" for number in range(1, fresh + 1))}
 
 
 def test_results_stream_as_items_are_done():

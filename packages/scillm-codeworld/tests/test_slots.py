@@ -65,6 +65,37 @@ def test_a_place_is_given_back_when_its_holder_is_cancelled():
     assert anyio.run(main)
 
 
+def test_who_gave_way_goes_on_when_the_other_gives_up():
+    """A timing run that is cancelled while it waits holds up nobody who waited for it."""
+
+    async def main():
+        slots = Slots(2)
+        went_on = anyio.Event()
+        gives_up = anyio.CancelScope()
+
+        async def solitary():
+            with gives_up:
+                async with slots.alone():
+                    raise AssertionError("nobody can be alone here")
+
+        async def newcomer():
+            async with slots.one():
+                went_on.set()
+
+        async with slots.one(), anyio.create_task_group() as group:
+            group.start_soon(solitary)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(newcomer)
+            await anyio.wait_all_tasks_blocked()
+            gave_way = not went_on.is_set()
+            gives_up.cancel()
+            with anyio.fail_after(5):
+                await went_on.wait()
+        return gave_way
+
+    assert anyio.run(main)
+
+
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=5),
     st.randoms(use_true_random=False),

@@ -233,6 +233,38 @@ def test_timings_are_asked_for_by_their_kind():
     assert {trial.kind for trial, _ in told} == {"timing"}
 
 
+@pytest.mark.parametrize("make", [ucb, Thompson, mcts, Halving])
+@pytest.mark.parametrize("seed", range(5))
+def test_timings_are_spent_on_the_close_contenders(make, seed):
+    """Ten programs, two of them nearly equally fast: those get more than alike, and one wins.
+
+    Every timing is the true one and what a busy machine adds, drawn here from an exponential.
+    """
+    true_s = {f"p{place}": 0.001 * 2**place for place in range(1, 9)} | {"a": 0.001, "b": 0.0011}
+
+    def timing(trial):
+        luck = draws.stream(seed, trial.number, "noise")
+        return Outcome(score=1 / (true_s[trial.arm] * (1 + luck.expovariate(5))))
+
+    strategy = make(list(true_s), seed=seed, cases=None, kind="timing", rollouts=200)
+    told = play(strategy, timing, width=2)
+
+    spent = sum(trial.arm in ("a", "b") for trial, _ in told)
+    assert strategy.report()["best"] in ("a", "b")
+    assert spent > 2 * 200 * 2 / 10
+
+
+def test_timings_can_be_counted_off():
+    """With `cases` an arm is timed at most so often, one that was taken back once more."""
+    strategy = ucb(ARMS, cases=3, kind="timing", rollouts=50)
+    strategy.tell(strategy.ask(), Outcome(score=None, withdrawn=True))
+
+    told = play(strategy, by_name, width=4)
+
+    assert sorted(trial.arm for trial, _ in told) == sorted(ARMS * 3)
+    assert {(trial.kind, trial.payload) for trial, _ in told} == {("timing", None)}
+
+
 @pytest.mark.parametrize("make", [ucb, mcts])
 def test_pulls_in_flight_are_spread(make):
     """Eight pulls asked at once of equal arms are not eight of the same (WU-UCT)."""
@@ -332,6 +364,7 @@ def test_doubled_arms_are_refused(make):
         (mcts, {"generate": True, "widen_k": 0}, "widen_k must be above 0"),
         (mcts, {"generate": True, "widen_alpha": 2}, "widen_alpha between 0 and 1"),
         (ab, {"generate": True, "cases": None}, "cases must be 1, not None"),
+        (ab, {"generate": True, "kind": "timing"}, "kind must be run, not timing"),
         (Evolve, {"islands": 0}, "islands must be at least 1"),
         (Evolve, {"explore": 2}, "explore and pressure are between 0 and 1"),
         (Evolve, {"inspirations": -1}, "inspirations must be at least 0"),
@@ -664,11 +697,11 @@ def test_without_a_gate_every_case_is_run(rows, seed):
 
 
 def test_the_case_that_failed_most_programs_goes_first():
-    """After the first failure the telling case is tried first on the others."""
-    rows = dict.fromkeys(ARMS, "1101")
+    """Before any failure the later ones; after it the telling case is tried first on the others."""
+    rows = dict.fromkeys(ARMS, "1011")
     told = play(Race(ARMS, cases=4), matrix(rows))
 
-    assert [trial.payload["case"] for trial, _ in told] == [0, 1, 2, *[2] * 5]
+    assert [trial.payload["case"] for trial, _ in told] == [3, 2, 1, *[1] * 5]
 
 
 def test_a_cascade_lets_only_the_promising_on():

@@ -66,7 +66,7 @@ class Served:
         return JobResult(
             summary=manifest.summary,
             results=[
-                familiar_result(result, item)
+                familiar_result(result, item, judge=asked.options.get("judge"))
                 for result, item in zip(manifest.results, own.items, strict=True)
             ],
             findings=manifest.findings,

@@ -41,11 +41,16 @@ def command() -> None:
 @click.option("--seed", type=int, metavar="N", help="Decides the order of execution; default 0.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Longest time of one call.")
 @click.option("--strategy", metavar="NAME", help="What to run next: sweep (all), race, mcts, …")
+@click.option("--pull", metavar="KIND", help="What a trial is: run, case, or timing.")
 @click.option("--rollouts", type=int, metavar="N", help="Trials of each item's search.")
 @click.option("--width", type=int, metavar="N", help="Trials the search asks for at once.")
 @click.option("--workers", type=int, metavar="N", help="Processes at the same time.")
 @click.option("--judge", metavar="MODE", help="weighted, lexicographic or pareto.")
 @click.option("--isolation", metavar="LEVEL", help="The weakest isolation that will do, e.g. L3.")
+@click.option("--language", "languages", multiple=True, metavar="NAME",
+              help="Besides Python: c, cpp, rust, go, javascript. May be repeated.")  # fmt: skip
+@click.option("--module", "modules", multiple=True, metavar="NAME",
+              help="What Python programs may import besides its library: numpy.")  # fmt: skip
 @click.option("--generate", type=int, metavar="N", help="Have a model write N programs per item.")
 @click.option("--model", metavar="NAME", help="The model that writes: openai/…")
 @click.option("--refine", is_flag=True, help="Let the strategy have programs refined by it.")
@@ -59,11 +64,14 @@ def run(
     seed: int | None,
     timeout: float | None,
     strategy: str | None,
+    pull: str | None,
     rollouts: int | None,
     width: int | None,
     workers: int | None,
     judge: str | None,
     isolation: str | None,
+    languages: Sequence[str],
+    modules: Sequence[str],
     generate: int | None,
     model: str | None,
     refine: bool,
@@ -82,11 +90,14 @@ def run(
         asked = {
             "timeout_s": timeout,
             "strategy": strategy,
+            "params": None if pull is None else {"pull": pull},
             "rollouts": rollouts,
             "width": width,
             "workers": workers,
             "judge": judge,
             "isolation": isolation,
+            "allowed_languages": ["python", *languages] if languages else None,
+            "allowed_modules": list(modules) or None,
             "autogenerate": _wished(generate, model, refine=refine),
         }
         given = {name: value for name, value in asked.items() if value is not None}

@@ -25,6 +25,8 @@ MAX_TIMEOUT_S = 86_400.0
 SWEEP = "sweep"
 """The core's strategy that runs everything once; it needs no control beside it."""
 PYTHON = ("python",)
+MODULES = ("numpy",)
+"""Whoever sends a job names what is shown to its programs, so this holds nobody's own code."""
 CHARGEABLE = ("executions", "seconds", "tokens", "usd")
 """Bounds of a search beside its rollouts."""
 
@@ -55,6 +57,8 @@ class Options:
     isolation: str | None = None
     """The weakest isolation level that will do; None leaves it to SCILLM_CODEWORLD_ISOLATION."""
     allowed_languages: Sequence[str] = PYTHON
+    allowed_modules: Sequence[str] = ()
+    """What Python programs may import besides the standard library, of MODULES."""
     autogenerate: Json = None
     """Programs to be written by a model: see `generate.wish.Wish`; None for none."""
 
@@ -91,12 +95,13 @@ class Options:
     def to_dict(self) -> dict[str, Json]:
         """Plain JSON, every option spelt out."""
         found = asdict(self)
-        for name in ("metrics", "allowed_languages"):
+        for name in LISTS:
             found[name] = None if found[name] is None else list(found[name])
         return found
 
 
 NAMES = tuple(row.name for row in fields(Options))
+LISTS = ("metrics", "allowed_languages", "allowed_modules")
 SEARCH_SUGAR = ("rollouts", "depth", "uct_c", "exploration_constant", "strategy_config")
 SUGAR = (*SEARCH_SUGAR, *WISHES)
 """Older spellings; they end up in `params`, `budget` and `autogenerate`."""
@@ -145,7 +150,7 @@ def parse_options(given: Mapping[str, Json]) -> Options:
         raise UsageError(f"The option timeout_s must be a number of seconds, but is {time_s!r}.")
     _check_kinds(given)
     default = default_width()
-    for name in ("metrics", "allowed_languages"):
+    for name in LISTS:
         if isinstance(given.get(name), list):
             given[name] = tuple(given[name])
     spelt: dict[str, Json] = {"width": default, "workers": default} | given
@@ -190,9 +195,15 @@ def _check_kinds(given: Mapping[str, Json]) -> None:
         ("budget", Mapping, "a mapping"),
         ("isolation", (str, type(None)), "a level such as L3"),
         ("allowed_languages", (list, tuple), "a list of names"),
+        ("allowed_modules", (list, tuple), "a list of names"),
     ):
         if name in given and not isinstance(given[name], kind):
             raise UsageError(f"The option {name} must be {wanted}, but is {given[name]!r}.")
+    for name in given.get("allowed_modules", ()):
+        if name not in MODULES:
+            raise UsageError(
+                f"The option allowed_modules takes {', '.join(MODULES)}, but not {name!r}."
+            )
     bounds = ("rollouts", *CHARGEABLE)
     for name, value in (given.get("budget") or {}).items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -27,15 +27,17 @@ from scillm_codeworld.record.familiar import run_manifest
 from scillm_codeworld.record.kept import manifest_for, signals_of
 from scillm_codeworld.record.sessions import session_id
 from scillm_codeworld.records import ENGINE
-from scillm_codeworld.settings import options_from, seed_from
+from scillm_codeworld.settings import AUTO_API_BASE, options_from, seed_from
 
 if TYPE_CHECKING:
     from scillm.protocols import Host
     from scillm.records import ChatRequest, Endpoint, JobResult, Json
     from scillm.runs.record import Record
+    from scillm.search.solve import Proposer
 
 SESSION = ("session_id", "track_id")
-PARAMS = ("items", "options", "seed", *SESSION, *NAMES, *SUGAR)
+GENERATOR = "generator"
+PARAMS = ("items", "options", "seed", GENERATOR, *SESSION, *NAMES, *SUGAR)
 MODELS = frozenset({"", ENGINE})
 AUTO = (":auto", "+auto")
 HERE = "here"
@@ -45,7 +47,8 @@ HERE = "here"
 class CodeWorld:
     """Runs jobs in this process, or at a bridge; also an `Engine`. Remembers its host's settings.
 
-    Parameters: `items` (required), `seed`, and the options by name or as one mapping `options`.
+    Parameters: `items` (required), `seed`, `generator` (the Router or Provider that is asked for
+    programs), and the options by name or as one mapping `options`.
 
     The bridge at `api_base` is used, else the one at CODEWORLD_BASE, else none. `api_base="here"`
     is this process, whatever the environment says. The token is `api_key`, else CODEWORLD_TOKEN.
@@ -54,7 +57,8 @@ class CodeWorld:
     def __init__(self, endpoint: Endpoint, host: Host) -> None:
         self._settings = host.settings
         self._plugins = host.plugins
-        self._engine = CodeWorldEngine(emit=host.emit, find=self._strategy)
+        self._emit = host.emit
+        self._engine = self._asking(None)
         self._transport = host.transport
         self._token = endpoint.api_key
         self._base = endpoint.api_base
@@ -74,6 +78,9 @@ class CodeWorld:
     async def run_recorded(self, job: Job, record: Record, /) -> JobResult:
         """As `run`, always in this process, asking `record` before executing anything."""
         return await self._engine.run_recorded(job, record)
+
+    def _asking(self, generator: Proposer | None) -> CodeWorldEngine:
+        return CodeWorldEngine(emit=self._emit, find=self._strategy, generator=generator)
 
     def _bridge(self, timeout_s: float | None) -> BridgeEngine:
         return BridgeEngine(
@@ -117,9 +124,11 @@ class CodeWorld:
     async def _here(self, request: ChatRequest, strategies: Sequence[str]) -> dict[str, Json]:
         session = _session(request.params)
         job = job_of(request, self._settings, strategies=strategies)
+        generator = request.params.get(GENERATOR)
+        engine = self._engine if generator is None else self._asking(generator)
         try:
             with anyio.fail_after(request.timeout_s):
-                manifest = await manifest_for(self._engine, job, self._settings, keep=False)
+                manifest = await manifest_for(engine, job, self._settings, keep=False)
         except TimeoutError as error:
             raise EngineError(
                 f"The job of {len(job.items)} items was not done within timeout="
@@ -134,13 +143,18 @@ class CodeWorld:
 
     async def _afar(self, request: ChatRequest, strategies: Sequence[str]) -> dict[str, Json]:
         items, options = asked_of(request, strategies=strategies)
+        if request.params.get(GENERATOR) is not None:
+            raise UsageError(
+                "A generator cannot be sent to a bridge, which asks its own Router. Leave it out, "
+                'or run here with api_base="here".'
+            )
         session = {name: value for name, value in _session(request.params).items() if value}
         limit_s = request.timeout_s
         job = Job(
             engine=ENGINE,
             items=items,
             options={**options, **session, "max_seconds": limit_s},
-            seed=seed_from({}, request.params.get("seed")),
+            seed=seed_from(self._settings, request.params.get("seed")),
         )
         result = await self._bridge(limit_s + QUEUE_S).run(job)
         environment = dict(result.environment)
@@ -158,6 +172,8 @@ def job_of(
 ) -> Job:
     """The job a request asks for, with every option spelt out; `UsageError` as `asked_of`."""
     items, options = asked_of(request, strategies=strategies)
+    if request.params.get(GENERATOR) is not None:  # given by the caller, so it wins
+        settings = {**settings, AUTO_API_BASE: None}
     return Job(
         engine=ENGINE,
         items=items,

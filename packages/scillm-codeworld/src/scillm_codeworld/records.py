@@ -26,6 +26,9 @@ NOT_RUN = "not_run"
 SCORE_INVALID = "score_invalid"
 """Of a variant, not of an execution: it ran, but the item's scorer gave no finite numbers."""
 
+EVERYTHING = frozenset({"sweep", "baseline"})
+"""Strategies that run every program whole: no control could show anything."""
+
 STATUSES = (
     OK,
     EXCEPTION,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PREFIX = "codeworld_"
 AUTO_PREFIX = "codeworld_auto_"
+AUTO_API_BASE = "codeworld_auto_api_base"
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -75,7 +76,7 @@ GENERATE_SETTINGS: tuple[Setting, ...] = (
         doc="The model that writes programs where the call names none: openai/…, codex-agent/…",
     ),
     Setting(
-        name="codeworld_auto_api_base",
+        name=AUTO_API_BASE,
         env=("CODEWORLD_MCTS_AUTO_API_BASE",),
         doc="Where that model is served; not used for a model that the call names.",
     ),

@@ -9,7 +9,7 @@ import anyio
 from attrs import asdict, fields
 from scillm.errors import StoredRunError
 from scillm.runs.canonical import digest
-from scillm.runs.record import RecordDiffersError
+from scillm.runs.record import OUTSIDE, RecordDiffersError
 
 from scillm_codeworld.records import OK, SANDBOX_REFUSED, Execution, Program
 
@@ -24,6 +24,9 @@ Run: TypeAlias = "Callable[[Program, Json, Limits], Awaitable[Execution]]"
 
 CASE = "case"
 TIMING = "timing"
+PULL = "pull"
+"""A timing that a search acts on: a rerun takes it from the record, as it can give no other."""
+ALONE = frozenset({TIMING, PULL})
 SCORE = "score"
 CHECK = "check"
 KNOWN = frozenset(row.name for row in fields(Execution))
@@ -31,6 +34,8 @@ KNOWN = frozenset(row.name for row in fields(Execution))
 
 class Bench:
     """Where one item's programs are run. Remembers the answers, and what is being asked now.
+
+    `fresh` tells whether anything was really done, and not only read from the record.
 
     The same program, input and purpose cost one execution, however often and from however many
     places they are asked. Of a sealed record nothing is executed: an unknown question is an error.
@@ -43,6 +48,7 @@ class Bench:
         self._item = item
         self._answers: dict[str, Execution] = {}
         self._asking: dict[str, anyio.Event] = {}
+        self.fresh = False
 
     async def ask(
         self, program: Program, value: Json, limits: Limits, *, purpose: str, repeat: int = 0
@@ -76,7 +82,8 @@ class Bench:
                 f"The record has no answer to a {purpose} question of item {self._item!r} "
                 f"({key}), and verifying executes nothing."
             )
-        place = self._slots.alone() if purpose == TIMING else self._slots.one()
+        self.fresh = True
+        place = self._slots.alone() if purpose in ALONE else self._slots.one()
         async with place:
             found = await self._run(program, value, limits)
             if found.status == SANDBOX_REFUSED:  # ours, not the program's: worth a second try
@@ -106,7 +113,7 @@ def question(
     item: str, program: Program, value: Json, limits: Limits, *, purpose: str, repeat: int
 ) -> str:
     """The name of one execution: the same for the same program, input, limits and purpose."""
-    return digest(
+    name = digest(
         {
             "item": item,
             "program": asdict(program),
@@ -116,3 +123,4 @@ def question(
             "repeat": repeat,
         }
     )
+    return f"{OUTSIDE}{name}" if purpose == PULL else name

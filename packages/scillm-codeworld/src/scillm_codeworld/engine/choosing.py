@@ -20,7 +20,10 @@ Find: TypeAlias = "Callable[[str], Factory]"
 """From a strategy's name to its factory; raises `PluginError` for one that is not there."""
 
 PULL = "pull"
-PULLS = ("run", "case")
+RUN, CASE, TIMING = "run", "case", "timing"
+KIND, CASES = "kind", "cases"
+NEEDS: Mapping[str, tuple[str, ...]] = {RUN: (), CASE: (CASES,), TIMING: (CASES, KIND)}
+"""What a pull may be → the parameters by which a strategy is told to make such ones."""
 GROWS = "generate"
 
 
@@ -29,16 +32,14 @@ def strategy_for(
 ) -> Strategy:
     """The strategy that `options` name, over `arms`.
 
-    A strategy that can pull single cases does so unless the parameter `pull` is `run`, the item
-    has a scorer (which needs all answers), or new programs are made (`grows`). Raises `UsageError`
-    naming a parameter it does not have.
+    A strategy that can pull single cases does so unless the parameter `pull` says otherwise, the
+    item has a scorer (which needs all answers), or new programs are made (`grows`). Raises
+    `UsageError` naming a parameter it does not have.
     """
     factory = find(options.strategy)
     takes = _parameters(factory)
     params = dict(options.params)
-    pull = params.pop(PULL, None)
-    if pull is not None and pull not in PULLS:
-        raise UsageError(f"The parameter pull must be one of {', '.join(PULLS)}, but is {pull!r}.")
+    pull = _pull(params.pop(PULL, None), params.get(KIND), takes, options.strategy)
     params |= _implied(item, options, takes, pull=pull, grows=grows)
     odd = sorted(set(params) - takes) if None not in takes else []
     if odd:
@@ -61,16 +62,34 @@ def strategy_for(
     return made
 
 
+def _pull(pull: Json, kind: Json, takes: frozenset[str | None], strategy: str) -> str | None:
+    """What was asked for as `pull`, or as the strategy's own `kind`; None where neither says."""
+    if pull is None:
+        return TIMING if kind == TIMING else None
+    if kind is not None and (kind == TIMING) != (pull == TIMING):
+        raise UsageError(f"The parameter pull is {pull!r} and kind is {kind!r}; give one.")
+    if not isinstance(pull, str) or pull not in NEEDS:
+        raise UsageError(f"The parameter pull must be one of {', '.join(NEEDS)}, but is {pull!r}.")
+    lacking = [name for name in NEEDS[pull] if not takes & {name, None}]
+    if lacking:
+        raise UsageError(
+            f"The strategy {strategy!r} has no {pull} pulls: it lacks the parameter {lacking[0]!r}."
+        )
+    return pull
+
+
 def _implied(
-    item: Item, options: Options, takes: frozenset[str | None], *, pull: Json, grows: bool
+    item: Item, options: Options, takes: frozenset[str | None], *, pull: str | None, grows: bool
 ) -> dict[str, Json]:
     found: dict[str, Json] = {}
     rollouts = options.budget.get("rollouts")
     if rollouts is not None and "rollouts" in takes and "rollouts" not in options.params:
         found["rollouts"] = int(rollouts)
-    by_case = pull == "case" or (pull is None and item.scoring is None and not grows)
-    if by_case and "cases" in takes and "cases" not in options.params:
-        found["cases"] = len(item.inputs)
+    by_case = pull == CASE or (pull is None and item.scoring is None and not grows)
+    if pull == TIMING:
+        found |= {KIND: TIMING, CASES: options.params.get(CASES)}
+    elif by_case and CASES in takes and CASES not in options.params:
+        found[CASES] = len(item.inputs)
     if grows and GROWS in takes and GROWS not in options.params:
         found[GROWS] = True
     return found

@@ -12,15 +12,16 @@ from scillm.records import Outcome
 from scillm.runs.canonical import digest
 from scillm.search import search
 
-from scillm_codeworld.engine.choosing import strategy_for
+from scillm_codeworld.engine.bench import PULL
+from scillm_codeworld.engine.choosing import CASE, RUN, TIMING, strategy_for
 from scillm_codeworld.engine.control import uniform
+from scillm_codeworld.engine.deadline import Deadline
 from scillm_codeworld.engine.making import made_for
-from scillm_codeworld.engine.outcomes import outcome_of
+from scillm_codeworld.engine.outcomes import outcome_of, speed_of
 from scillm_codeworld.engine.tracing import traces_of
-from scillm_codeworld.engine.trying import Tried, tried
-from scillm_codeworld.options import SWEEP
+from scillm_codeworld.engine.trying import Tried, timed, tried
 from scillm_codeworld.record.watched import Watched
-from scillm_codeworld.records import NOT_RUN, Trace, Variant
+from scillm_codeworld.records import EVERYTHING, NOT_RUN, SANDBOX_REFUSED, Trace, Variant
 
 if TYPE_CHECKING:
     from scillm.events import Event
@@ -29,12 +30,10 @@ if TYPE_CHECKING:
 
     from scillm_codeworld.engine.bench import Bench
     from scillm_codeworld.engine.choosing import Find
-    from scillm_codeworld.engine.making import Make
+    from scillm_codeworld.engine.making import Made, Make
     from scillm_codeworld.options import Options
     from scillm_codeworld.records import Item
 
-EVERYTHING = frozenset({SWEEP, "baseline"})
-"""Strategies that run every program whole: there is nothing a control could show."""
 CONFIRM = "confirm"
 
 
@@ -48,7 +47,10 @@ class ItemFound:
 
 
 class ItemRun:
-    """The work on one item. Remembers each program's cases, by arm."""
+    """The work on one item. Remembers each program's cases and timed repeats, by arm.
+
+    Of a program that several trials made it remembers the first of them.
+    """
 
     def __init__(
         self,
@@ -73,6 +75,8 @@ class ItemRun:
         self._variants = {variant.id: variant for variant in item.variants}
         self._arms = arms_of(item.variants)
         self._cases: dict[str, dict[int, Tried]] = {arm: {} for arm in self._arms}
+        self._repeats: dict[str, dict[int, list[Tried]]] = {}
+        self._made: dict[str, int] = {}
 
     async def run(self) -> ItemFound:
         """Search, control, confirm, then look closer; every step stands in the record."""
@@ -102,7 +106,18 @@ class ItemRun:
             workers=min(options.width, options.workers),
             budget=evolve(options.bounds, withdrawn=len(self._arms)),
             emit=self._emit,
+            clock=Deadline(
+                options.bounds.seconds,
+                self._bench.record,
+                item=item.id,
+                told=lambda: len(watched.rows),
+                fresh=lambda: self._bench.fresh,
+            ),
         )
+        # Who was made first depends on the clock, whose trial has the lower number does not.
+        given = {arm: ids for arm, ids in self._arms.items() if arm not in self._made}
+        in_order = sorted(self._made, key=self._made.__getitem__)
+        self._arms = {**given, **{arm: [arm] for arm in in_order}}
         found = self._told(result, watched)
         self._row({"kind": "searched", **{key: found[key] for key in ("stopped", "spent", "best")},
                    "report": dict(result.report)})  # fmt: skip
@@ -112,6 +127,10 @@ class ItemRun:
             item,
             {arm: self._by_variant(arm) for arm in self._arms},
             {arm: list(cases.values()) for arm, cases in self._cases.items()},
+            {
+                arm: [found for _, found in sorted(repeats.items())]
+                for arm, repeats in self._repeats.items()
+            },
             options,
             bench=self._bench,
             commit=self._row,
@@ -126,17 +145,36 @@ class ItemRun:
 
     async def _evaluate(self, trial: Trial, watched: Watched) -> Outcome:
         if trial.new:
-            return await self._grow(trial)
-        if trial.kind not in ("run", "case"):
+            return await self._grow(trial, watched)
+        if trial.kind not in (RUN, CASE, TIMING):
             raise UsageError(
                 f"The strategy {self._options.strategy!r} asks for a {trial.kind!r} pull; here are "
-                "run, case and generate. Timing is measured after the search, so that the search "
-                "does not depend on a clock."
+                "run, case, timing and generate."
             )
         cases: Sequence[int] = range(len(self._item.inputs))
-        if trial.kind == "case":
+        if trial.kind == CASE:
             cases = [int(trial.payload["case"])]
-        return await self._try(trial.arm, cases, charged=watched.charge_of(trial.number))
+        told = await self._try(trial.arm, cases, charged=watched.charge_of(trial.number))
+        if trial.kind != TIMING:
+            return told
+        return await self._time(trial.arm, told, repeat=watched.repeat_of(trial.number))
+
+    async def _time(self, arm: str, told: Outcome, *, repeat: int) -> Outcome:
+        """One more repeat of a program that is right in every case; no other is timed."""
+        item, options, variant = self._item, self._options, self._variants[arm]
+        found = [self._cases[arm][case] for case in range(len(item.inputs))]
+        wrong = sum(row.fault is not None for row in found)
+        if told.score is None or wrong:
+            reason = told.reason or f"wrong in {wrong} of {len(found)} cases, so it is not timed"
+            return evolve(told, score=None, reason=reason)
+        spent = told.cost["executions"]
+        if any(row.run.fuel is None for row in found):
+            found = await timed(self._bench, item, variant, options, repeat=repeat, purpose=PULL)
+            spent += len(found)
+            if all(row.run.status != SANDBOX_REFUSED for row in found):
+                self._repeats.setdefault(arm, {})[repeat] = found
+        outcome = await speed_of(self._bench, item, told, found, options)
+        return evolve(outcome, cost={"executions": spent})
 
     async def _try(
         self, arm: str, cases: Sequence[int], *, charged: frozenset[int] | None = None
@@ -150,10 +188,10 @@ class ItemRun:
             self._bench, self._item, self._variants[arm], found, self._options, charged=charged
         )
 
-    async def _grow(self, trial: Trial) -> Outcome:
+    async def _grow(self, trial: Trial, watched: Watched) -> Outcome:
         known = {arm: list(cases.values()) for arm, cases in self._cases.items()}
         made, source = await made_for(
-            self._make,
+            None if self._make is None else self._making,
             evolve(self._item, variants=list(self._variants.values())),
             trial,
             known,
@@ -171,10 +209,12 @@ class ItemRun:
         code = made.variant.code
         known_as = (name for name in self._arms if self._variants[name].code == code)
         arm = next(known_as, digest(code))
-        self._variants.setdefault(arm, made.variant)
+        if arm not in self._arms or trial.number < self._made.get(arm, 0):
+            self._made[arm], self._variants[arm] = trial.number, made.variant
         self._arms.setdefault(arm, [arm])
         self._cases.setdefault(arm, {})
-        tried_so = await self._try(arm, range(len(self._item.inputs)))
+        cases = range(len(self._item.inputs))
+        tried_so = await self._try(arm, cases, charged=watched.charge_of_made(arm))
         return evolve(
             tried_so,
             arm=arm,
@@ -182,10 +222,17 @@ class ItemRun:
             detail={**tried_so.detail, "made_from": source},
         )
 
+    async def _making(
+        self, item: Item, trial: Trial, known: Mapping[str, Sequence[Tried]], /
+    ) -> Made:
+        assert self._make is not None
+        self._bench.fresh = True
+        return await self._make(item, trial, known)
+
     async def _baseline(self, result: SearchResult) -> Mapping[str, Json] | None:
         """The same number of executions, spent blindly; it teaches the search nothing."""
-        grown = any(trial.new for trial, _ in result.trials)
-        if self._options.strategy in EVERYTHING or grown:
+        beyond = any(trial.new or trial.kind == TIMING for trial, _ in result.trials)
+        if self._options.strategy in EVERYTHING or beyond:
             return None
         own, self._cases = self._cases, {arm: {} for arm in self._arms}
         try:

@@ -14,10 +14,17 @@ from scillm_codeworld.judge.score import AGGREGATE
 from scillm_codeworld.records import NOT_RUN, OK, SANDBOX_REFUSED, SCORE_INVALID
 
 if TYPE_CHECKING:
+    from scillm.records import Json
+
     from scillm_codeworld.engine.bench import Bench
     from scillm_codeworld.engine.trying import Tried
     from scillm_codeworld.options import Options
     from scillm_codeworld.records import Item, Variant
+
+
+FUEL_UNIT = 1e9
+LEAST_S = 1e-9
+"""No repeat is called faster than this."""
 
 
 async def outcome_of(
@@ -53,8 +60,50 @@ async def outcome_of(
         if not item.gated:
             return evolve(told, reason="the item expects no answers")
         return evolve(told, score=right)
+    return await _scored(bench, item, told, found, options, wall_s=(), right=right)
+
+
+async def speed_of(
+    bench: Bench,
+    item: Item,
+    told: Outcome,
+    found: Sequence[Tried],
+    options: Options,
+) -> Outcome:
+    """What one repeat of all cases is worth: 1 / seconds, or what the scorer gives for its times.
+
+    Where fuel is counted it is 1e9 / fuel. `told` is the outcome of the first runs; a repeat that
+    goes wrong leaves no score of it.
+    """
+    walls = [row.run.wall_s or 0.0 for row in found]
+    fuels = [row.run.fuel for row in found if row.run.fuel is not None]
+    repeat: dict[str, Json] = {"timed": [row.row() for row in found]}
+    if not fuels:  # what was measured is what the search acts on, so it stands in the record
+        repeat["wall_s"] = walls
+    told = evolve(told, score=None, detail={**told.detail, **repeat})
+    bad = next((row for row in found if row.fault is not None), None)
+    if bad is not None:
+        refused = bad.run.status == SANDBOX_REFUSED
+        reason = f"in a timing of case {bad.case + 1}: {bad.fault}"
+        return evolve(told, status=bad.run.status, reason=reason, withdrawn=refused)
+    if item.scoring is not None:
+        return await _scored(bench, item, told, found, options, wall_s=walls, right=1.0)
+    cost = sum(fuels) / FUEL_UNIT if fuels else sum(walls)
+    return evolve(told, score=1.0 / max(cost, LEAST_S))
+
+
+async def _scored(
+    bench: Bench,
+    item: Item,
+    told: Outcome,
+    found: Sequence[Tried],
+    options: Options,
+    *,
+    wall_s: Sequence[float],
+    right: float,
+) -> Outcome:
     runs = [row.run for row in found]
-    custom, problem = await scores_of(bench, item, runs, options.limits, wall_s=())
+    custom, problem = await scores_of(bench, item, runs, options.limits, wall_s=wall_s)
     if problem:
         return evolve(told, status=SCORE_INVALID, reason=problem)
     return evolve(told, score=right * custom[AGGREGATE])

@@ -43,6 +43,7 @@ class Slots:
                 self._free = 0
             finally:
                 self._solitary -= 1
+                self._changed.notify_all()  # who gave way to one that gave up
         try:
             yield
         finally:

@@ -30,6 +30,7 @@ class _Look:
 
     variants: Sequence[Variant]
     cases: list[list[Tried]]
+    """For each case its first run, then its timed repeats, those of the search first."""
     report: list[Execution] = field(factory=list)
     report_faults: list[str | None] = field(factory=list)
     robustness: list[Execution] = field(factory=list)
@@ -56,14 +57,19 @@ async def traces_of(
     item: Item,
     variants: Mapping[str, Sequence[Variant]],
     found: Mapping[str, Sequence[Tried]],
+    repeats: Mapping[str, Sequence[Sequence[Tried]]],
     options: Options,
     *,
     bench: Bench,
     commit: Callable[[Mapping[str, Json]], None],
 ) -> dict[str, Trace]:
-    """Every variant's trace by id; programs with the same code share their executions."""
+    """Every variant's trace by id; programs with the same code share their executions.
+
+    By arm, `found` has the first runs, and `repeats` what a search has timed already: for each
+    repeat one run of every case.
+    """
     looks = {
-        arm: _Look(variants=rows, cases=_first_runs(item, found[arm]))
+        arm: _Look(variants=rows, cases=_runs(item, found[arm], repeats.get(arm, ())))
         for arm, rows in variants.items()
     }
 
@@ -101,12 +107,12 @@ async def traces_of(
 
 
 async def _time(bench: Bench, item: Item, looks: Mapping[str, _Look], options: Options) -> None:
-    """Round about, so that a slow spell of the machine does not fall on one program."""
+    """Up to `repeats` each; round about, lest a slow spell of the machine fall on one program."""
     if not item.gated and item.scoring is None:
         return
     for repeat in range(options.repeats):
         for look in looks.values():
-            if look.ran and look.right and not look.counted:
+            if look.ran and look.right and not look.counted and len(look.cases[0]) <= repeat + 1:
                 more = await timed(bench, item, look.variants[0], options, repeat=repeat)
                 for runs, row in zip(look.cases, more, strict=True):
                     runs.append(row)
@@ -128,13 +134,18 @@ async def _scored(
     )
 
 
-def _first_runs(item: Item, found: Sequence[Tried]) -> list[list[Tried]]:
+def _runs(
+    item: Item, found: Sequence[Tried], repeats: Sequence[Sequence[Tried]]
+) -> list[list[Tried]]:
     """One list per case; a case the search did not ask for is there, as not run."""
     known = {row.case: row for row in found}
     missing = LEFT_OUT if known else UNTRIED
     fault = f"{NOT_RUN}: {missing.reason}"
     return [
-        [known.get(case) or Tried(case=case, run=missing, fault=fault)]
+        [
+            known.get(case) or Tried(case=case, run=missing, fault=fault),
+            *(repeat[case] for repeat in repeats),
+        ]
         for case in range(len(item.inputs))
     ]
 

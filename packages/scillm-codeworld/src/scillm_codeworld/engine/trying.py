@@ -67,13 +67,19 @@ async def tried(
 
 
 async def timed(
-    bench: Bench, item: Item, variant: Variant, options: Options, *, repeat: int
+    bench: Bench,
+    item: Item,
+    variant: Variant,
+    options: Options,
+    *,
+    repeat: int,
+    purpose: str = TIMING,
 ) -> list[Tried]:
     """One more run of every case, each with the machine to itself."""
     program = program_of(item, variant)
     found = []
     for case, value in enumerate(item.inputs):
-        run = await bench.ask(program, value, options.limits, purpose=TIMING, repeat=repeat)
+        run = await bench.ask(program, value, options.limits, purpose=purpose, repeat=repeat)
         fault = await fault_of(bench, item, run, value, case, options.limits)
         found.append(Tried(case=case, run=run, fault=fault))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class Draft:
     told: Mapping[str, str] = field(factory=dict)
     """What the model said about it."""
     problem: str = ""
+    twin: str = ""
+    """The id of a program with the same code, if that is the problem."""
 
 
 def read_drafts(
@@ -54,8 +57,9 @@ def read_drafts(
     drafts: list[Draft] = []
     for number, row in enumerate(rows[:most]):
         draft = _draft(row, number, known)
-        if not draft.problem:
-            draft = evolve(draft, problem=lint(draft.code, entry) or _twin(draft.code, known))
+        problem = lint(draft.code, entry)
+        twin = "" if problem else _twin(draft.code, known)
+        draft = evolve(draft, problem=f"the same code as {twin!r}" if twin else problem, twin=twin)
         known[draft.id] = "" if draft.problem else draft.code
         drafts.append(draft)
     surplus = len(rows) - len(drafts)
@@ -69,7 +73,9 @@ def lint(code: str, entry: str) -> str:
     if len(code) > MAX_CODE_CHARS:
         return f"the code has {len(code)} characters; at most {MAX_CODE_CHARS} are taken"
     try:
-        tree = ast.parse(code)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd escape is nobody's error here
+            tree = ast.parse(code)
     except SyntaxError as error:
         return f"{SYNTAX_ERROR}: {error.msg} (line {error.lineno})"
     except (ValueError, RecursionError, MemoryError) as error:
@@ -98,8 +104,7 @@ def _bound(body: Sequence[ast.stmt]) -> set[str]:
 
 
 def _twin(code: str, known: Mapping[str, str]) -> str:
-    twin = next((name for name, other in known.items() if other == code), None)
-    return "" if twin is None else f"the same code as {twin!r}"
+    return next((name for name, other in known.items() if other == code), "")
 
 
 def _draft(row: Mapping[str, Json], number: int, taken: Collection[str]) -> Draft:

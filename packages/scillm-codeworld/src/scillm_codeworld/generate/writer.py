@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
-from scillm.errors import ScillmError
+from scillm.errors import (
+    AuthenticationError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    ScillmError,
+)
 from scillm.runs.canonical import digest
 from scillm.runs.record import OUTSIDE, RecordDiffersError
 
@@ -26,8 +31,9 @@ if TYPE_CHECKING:
     from scillm_codeworld.generate.asking import AskModel, Told
     from scillm_codeworld.generate.wish import Wish
 
-LEAST_SEED_BITS = 2**31
-FATAL = frozenset({"AuthenticationError", "PaymentRequiredError", "PermissionDeniedError"})
+SEEDS = 2**31
+"""Servers take seeds below this."""
+FATAL = (AuthenticationError, PaymentRequiredError, PermissionDeniedError)
 """Errors after which a model is not asked again in this job: every further call would fail."""
 
 
@@ -48,7 +54,7 @@ class Writer:
         self.wish = wish
         self._ask = ask
         self._limits = limits
-        self._seed = seed % LEAST_SEED_BITS if wish.temperature > 0 else None
+        self._seed = seed % SEEDS if wish.temperature > 0 else None
         self._hopeless = ""
 
     async def write(self, item: Item, bench: Bench) -> Written:
@@ -96,8 +102,7 @@ class Writer:
         if draft is None:
             return Made(variant=None, reason=problem or UNPARSEABLE, cost=cost, detail=detail)
         variant = evolve(self._variant(draft, messages, answer), id=_named(trial.number, item))
-        twin = draft.problem.startswith("the same code")  # the search knows what to do with those
-        if draft.problem and not twin:
+        if draft.problem and not draft.twin:  # the search knows what to do with a twin
             return Made(variant=None, reason=draft.problem, cost=cost, detail=detail)
         origin = {**variant.origin, "parent": trial.parent}
         return Made(variant=evolve(variant, origin=origin), cost=cost, detail=detail)
@@ -142,7 +147,7 @@ class Writer:
             return _plain(await self._ask(messages, self.wish, self._seed), "")
         except ScillmError as error:
             said = f"{type(error).__name__}: {error.message}"
-            if type(error).__name__ in FATAL:
+            if isinstance(error, FATAL):
                 self._hopeless = said
             return _plain(None, said)
 

@@ -107,7 +107,7 @@ def _ending(item: Item, trace: Trace, faults: Sequence[str | None]) -> tuple[str
         return execution.status, where + execution.reason
     if trace.score_problem:
         return SCORE_INVALID, trace.score_problem
-    return OK, _wrong(faults) if item.gated else ""
+    return OK, _wrong(trace, faults) if item.gated else ""
 
 
 def _not_gated(item: Item) -> str:
@@ -135,14 +135,18 @@ def first_failure(trace: Trace) -> tuple[int, Execution] | None:
     return None
 
 
-def _wrong(faults: Sequence[str | None]) -> str:
-    wrong = [(case, fault) for case, fault in enumerate(faults) if fault]
+def _wrong(trace: Trace, faults: Sequence[str | None]) -> str:
+    """What is wrong with the answers it gave; a case that was not run is not called wrong."""
+    ran = [case for case, runs in enumerate(trace.cases) if runs[0].status != NOT_RUN]
+    wrong = [case for case in ran if faults[case]]
     if not wrong:
-        return ""
-    case, fault = wrong[0]
+        left = len(faults) - len(ran)
+        return f"right as far as it was run: {left} cases were not" if left else ""
     if len(faults) == 1:
-        return f"wrong: {fault}"
-    return f"wrong in {len(wrong)} of {len(faults)} cases; case {case + 1}: {fault}"
+        return f"wrong: {faults[0]}"
+    whole = "cases" if len(ran) == len(faults) else f"cases that were run, of {len(faults)}"
+    told = f"case {wrong[0] + 1}: {faults[wrong[0]]}"
+    return f"wrong in {len(wrong)} of {len(ran)} {whole}; {told}"
 
 
 def metrics_of(row: Judged) -> dict[str, float]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SESSION = ("session_id", "track_id")
 JUDGES = {"weighted": "weighted", "lex": "lexicographic", "lexicographic": "lexicographic"}
+LEXICAL = ("correctness", "speed", "brevity")
+"""What `aggregate_judge_lex` lists, in this order."""
 WITHOUT_EFFECT = {
     "iterations": "a variant is run once per case and repeat",
     "timeout_ms": "a search is bounded by rollouts and executions, not by a clock",
@@ -67,6 +69,8 @@ def _judge(rest: dict[str, Json]) -> None:
         del rest["judge"]
     elif judge is None and mode is not None:
         rest["judge"] = JUDGES[mode]
+    elif mode is not None:
+        raise UsageError(f"judge is {judge!r} and judge_mode is {mode!r}; give one.")
 
 
 def _item(item: Json, scoring: Json, notes: list[str]) -> Json:
@@ -75,9 +79,11 @@ def _item(item: Json, scoring: Json, notes: list[str]) -> Json:
         return item
     context = dict(item["context"])
     if "xs" in context:
-        if not {"input", "inputs"} & set(context):
-            context["input"] = context["xs"]
-        del context["xs"]
+        xs = context.pop("xs")
+        if {"input", "inputs"} & set(context):
+            notes.append("context.xs has no effect beside input or inputs")
+        else:
+            context["input"] = xs
     if context.pop("tool_invocations", None):
         notes.append("context.tool_invocations has no effect: no variant is told of it")
     found = {**item, "context": context}
@@ -86,10 +92,13 @@ def _item(item: Json, scoring: Json, notes: list[str]) -> Json:
     return found
 
 
-def familiar_result(result: Mapping[str, Json], item: Json) -> dict[str, Json]:
+def familiar_result(
+    result: Mapping[str, Json], item: Json, *, judge: Json = None
+) -> dict[str, Json]:
     """A result with the keys that clients of the earlier bridge read, of its best variant.
 
-    Unlike there, nothing stands in for what did not happen: without a best variant they are empty.
+    Where a `judge` was asked for, with his as well. Unlike there, nothing stands in for what did
+    not happen: without a best variant they are empty.
     """
     variants = result.get("variants", [])
     best = next((row for row in variants if row["id"] == result.get("best")), None)
@@ -106,6 +115,17 @@ def familiar_result(result: Mapping[str, Json], item: Json) -> dict[str, Json]:
     return {
         **found,
         "scores": {**scores, "aggregate": best["aggregate"]},
+        **_judged(scores, best["aggregate"], judge),
         "outputs": {"result": first.get("output")},
         "timings": {"duration_ms": None if best["wall_s"] is None else best["wall_s"] * 1000.0},
     }
+
+
+def _judged(scores: Mapping[str, Json], aggregate: Json, judge: Json) -> dict[str, Json]:
+    mode = judge.get("mode", "weighted") if isinstance(judge, Mapping) else judge
+    found: dict[str, Json] = {} if mode is None else {"scores_judge": dict(scores)}
+    if mode == "weighted":
+        found["aggregate_judge"] = aggregate
+    if mode == "lexicographic":
+        found["aggregate_judge_lex"] = [scores.get(name) for name in LEXICAL]
+    return found

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from scillm_codeworld.records import EVERYTHING
+
 if TYPE_CHECKING:
     from scillm.records import Json
     from scillm.runs.manifest import Manifest
 
 SCHEMA = "canonical+codeworld@v1"
-PLAIN = frozenset({"sweep", "baseline"})
 FIXED_DEPTH = 1
 """Generations of refinement when the programs are given: what `depth` honestly means here."""
 
@@ -20,7 +21,7 @@ def mcts_stats(search: Mapping[str, Json]) -> dict[str, Json] | None:
 
     `visits` are told trials, one per rollout; `best_variant` is an id; values are real scores.
     """
-    if not search or search["strategy"] in PLAIN:
+    if not search or search["strategy"] in EVERYTHING:
         return None
     params, told = search["params"], [row for row in search["trials"] if not row["withdrawn"]]
     by_arm: dict[str, list[float]] = {}

@@ -43,11 +43,21 @@ class Watched:
         self._asked: dict[int, dict[str, Json]] = {}
         self._charged: set[tuple[str, int]] = set()
         self._charges: dict[int, frozenset[int]] = {}
+        self._timings: dict[str, int] = {}
+        self._repeats: dict[int, int] = {}
         self.rows: list[Mapping[str, Json]] = []
 
     def charge_of(self, number: int) -> frozenset[int]:
         """The cases this trial is the first to ask for: what it is charged for."""
         return self._charges[number]
+
+    def charge_of_made(self, arm: str) -> frozenset[int]:
+        """The cases of a program that was made now, without those charged before its window."""
+        return self._fresh(arm, range(self._cases))
+
+    def repeat_of(self, number: int) -> int:
+        """Which timing of its arm this trial is, from 0: a function of what was asked before."""
+        return self._repeats[number]
 
     def ask(self) -> Trial | None:
         """See `Strategy`."""
@@ -62,16 +72,20 @@ class Watched:
             "pending": sum(other.pending for other in known),
         }
         count.pending += 1
-        wanted = self._wanted(trial)
-        fresh = frozenset(case for case in wanted if (trial.arm, case) not in self._charged)
+        fresh = self._fresh(trial.arm, self._wanted(trial))
         self._charged |= {(trial.arm, case) for case in fresh}
         self._charges[trial.number] = fresh
+        if trial.kind == "timing":
+            self._repeats[trial.number] = self._timings.setdefault(trial.arm, 0)
+            self._timings[trial.arm] += 1
         return trial
 
     def tell(self, trial: Trial, outcome: Outcome, /) -> None:
         """See `Strategy`."""
         count = self._counts[trial.arm]
         count.pending -= 1
+        if outcome.arm is not None:
+            self._charged |= {(outcome.arm, case) for case in range(self._cases)}
         if not outcome.withdrawn:
             count.n += 1
             count.w += outcome.score or 0.0
@@ -99,6 +113,9 @@ class Watched:
     def report(self) -> Mapping[str, Json]:
         """See `Strategy`."""
         return self._inner.report()
+
+    def _fresh(self, arm: str, cases: range) -> frozenset[int]:
+        return frozenset(case for case in cases if (arm, case) not in self._charged)
 
     def _wanted(self, trial: Trial) -> range:
         if trial.kind == "case" and isinstance(trial.payload, Mapping):

@@ -91,7 +91,7 @@ def curve(search: Mapping[str, Json], baseline: Mapping[str, Json] | None) -> Ma
         return tag("p", "Nothing has scored.", class_="note")
     most = max(max(point[0] for _, rows, _ in lines for point in rows), 1)
     low, high = min(0.0, *(y for _, y in points)), max(1.0, *(y for _, y in points))
-    left, top, wide, tall = 44, 12, WIDE - 60, 150
+    left, top, wide, tall = 60, 12, WIDE - 76, 150
 
     def at(x: float, y: float) -> tuple[float, float]:
         return left + wide * x / most, top + tall * (high - y) / (high - low)
@@ -119,8 +119,8 @@ def _axis(
     return tag(
         "g",
         tag("path", d=f"M{left:.1f} {top:.1f}V{bottom:.1f}H{right:.1f}", class_="axis"),
-        tag("text", f"{high:g}", x=left - 6, y=top + 4, class_="dim end"),
-        tag("text", f"{low:g}", x=left - 6, y=bottom + 4, class_="dim end"),
+        tag("text", f"{high:.4g}", x=left - 6, y=top + 4, class_="dim end"),
+        tag("text", f"{low:.4g}", x=left - 6, y=bottom + 4, class_="dim end"),
         tag("text", "0", x=left, y=bottom + 16, class_="dim"),
         tag("text", f"{most:g} executions", x=right, y=bottom + 16, class_="dim end"),
     )
@@ -153,7 +153,7 @@ def timings(rows: Sequence[tuple[str, Sequence[float]]]) -> Markup:
     for place, (name, repeats) in enumerate(rows):
         y = ROW * place + ROW / 2
         known = [time for time in repeats if time > 0]
-        parts.append(tag("text", _short(name, 24), x=left - 10, y=y + 4, class_="end"))
+        parts.append(tag("text", _short(name, 20), x=left - 10, y=y + 4, class_="end"))
         parts.append(tag("line", x1=left, x2=left + wide, y1=y, y2=y, class_="axis faint"))
         parts += [
             tag("circle", tag("title", f"{name}: {seconds(time)}"), cx=at(time), cy=y, r=4,

@@ -65,8 +65,8 @@ def written_by_model(result: Mapping[str, Json]) -> Markup | None:
         ("missing", account["missing"]),
         ("rejected", rejected),
         ("problem", account["error"]),
-        ("tokens", f"{account['tokens']:g}"),
-        ("cost", None if account["usd"] is None else f"{account['usd']:.6g} USD"),
+        ("tokens of this call", f"{account['tokens']:g}"),
+        ("its cost", None if account["usd"] is None else f"{account['usd']:.6g} USD"),
         ("prompt", account["prompt_hash"]),
         ("answer", account["response_hash"]),
     ]

@@ -160,12 +160,16 @@ def _end(row: Mapping[str, Json]) -> str:
 
 
 def repeats_of(variant: Mapping[str, Json]) -> list[float]:
-    """Seconds of each repeat over all cases; empty when some case has no time."""
-    walls = [case["wall_s"] for case in variant["executions"]]
-    if not walls or any(time is None for times in walls for time in times):
-        return []
-    most = min(len(times) for times in walls)
-    return [sum(times[number] for times in walls) for number in range(most)]
+    """Seconds of each repeat over all cases; empty when it was not timed.
+
+    The first run had company, and does not count.
+    """
+    walls = [case["wall_s"][1:] for case in variant["executions"]]
+    return [
+        sum(times)
+        for times in zip(*walls, strict=False)  # a case that failed has fewer
+        if None not in times
+    ]
 
 
 def failures_of(variant: Mapping[str, Json]) -> list[Mapping[str, Json]]:

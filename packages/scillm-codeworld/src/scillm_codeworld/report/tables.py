@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scillm_codeworld.record.cases import NOTHING_RUN
+from scillm_codeworld.records import NOT_RUN
 from scillm_codeworld.report.markup import Markup, joined, tag
-from scillm_codeworld.report.text import NONE, seconds
+from scillm_codeworld.report.text import NONE, right_of, seconds
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -48,13 +49,13 @@ def ranking(result: Mapping[str, Json]) -> Markup:
 def _cells(
     row: Mapping[str, Json], result: Mapping[str, Json], scores: Sequence[str], *, kept_back: bool
 ) -> list[Markup]:
-    kind = "good" if row["status"] == "ok" else "bad"
+    kind = {"ok": "good", NOT_RUN: "dim"}.get(row["status"], "bad")
     told = row.get("report_right")
     return [
         _numeric(row["rank"] or NONE),
         tag("td", row["id"], class_="name"),
         tag("td", tag("span", row["status"], class_=kind), class_="num"),
-        _numeric(NONE if row["right"] is None else f"{row['right']}/{row['cases']}"),
+        _numeric(right_of(row)),
         *(
             [_numeric(NONE if told is None else f"{told}/{result['report_cases']}")]
             if kept_back

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scillm_codeworld.record.cases import NOTHING_RUN
+from scillm_codeworld.records import EVERYTHING
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -28,7 +29,7 @@ def rows(result: Mapping[str, Json]) -> list[tuple[str, ...]]:
             str(variant["rank"] or NONE),
             variant["id"],
             variant["status"],
-            _correct(variant),
+            right_of(variant),
             _number(variant["scores"]["speed"]),
             _number(variant["aggregate"]),
             seconds(variant["wall_s"]),
@@ -58,14 +59,15 @@ def closing(result: Mapping[str, Json]) -> str:
 
 
 def search_lines(result: Mapping[str, Json]) -> list[str]:
-    """What the search did, and its control beside it; nothing when everything was run anyway."""
+    """What the search did, and its control if it has one; nothing where everything was run."""
     found = result.get("search") or {}
-    control = found.get("baseline")
-    if not control:
+    if not found or found["strategy"] in EVERYTHING:
         return []
-    used = int(found["spent"]["executions"])
-    total = found["exhaustive_executions"]
-    own = f"{found['strategy']}: best {_named(found)} after {used} of {total} executions"
+    used, control = int(found["spent"]["executions"]), found.get("baseline")
+    own = f"{found['strategy']}: best {_named(found)} after {used}"
+    if not control:
+        return [f"{own} executions (stopped: {found['stopped']})"]
+    own += f" of {found['exhaustive_executions']} executions"
     other = f"{control['strategy']}, same budget: best {_named(control)} after"
     return [
         f"{own} (stopped: {found['stopped']})",
@@ -85,7 +87,8 @@ def totals(summary: Mapping[str, Json]) -> str:
     return f"{text}, not scored={summary['not_scored']}" if summary["not_scored"] else text
 
 
-def _correct(variant: Mapping[str, Json]) -> str:
+def right_of(variant: Mapping[str, Json]) -> str:
+    """How many of its cases are right; nothing where it was not run, or nothing can be right."""
     if variant["right"] is None or variant["scores"]["correctness"] is None:
         return NONE
     return f"{variant['right']}/{variant['cases']}"

@@ -17,7 +17,7 @@ from scillm.errors import SandboxError
 
 PREFIX = "codeworld-"
 PROCESSES = 80
-MB = 1 << 20
+TRIED_BYTES = 64 << 20
 NEEDED = ("memory", "pids")
 REMOVE_S = 5.0
 
@@ -65,13 +65,24 @@ class Groups:
             "procs": f"own process namespace, seccomp, rlimit, cgroup v{self.version} pids",
         }
 
-    def new(self, *, memory_mb: int) -> Group:
+    def new(self, *, memory_bytes: int) -> Group:
         """A fresh group that bounds memory and processes; `OSError` when it cannot be made."""
         name = f"{PREFIX}{os.getpid()}-{next(self.numbers)}"
         folders = {kind: folder / name for kind, folder in self.folders.items()}
-        for folder in set(folders.values()):
-            folder.mkdir()
-        limit = str(memory_mb * MB)
+        made: list[Path] = []
+        try:
+            for folder in set(folders.values()):
+                folder.mkdir()
+                made.append(folder)
+            self._bound(folders, memory_bytes)
+        except OSError:
+            for folder in made:
+                _remove(folder)
+            raise
+        return Group(folders=folders, version=self.version)
+
+    def _bound(self, folders: Mapping[str, Path], memory_bytes: int) -> None:
+        limit = str(memory_bytes)
         if self.version == 2:
             (folders["memory"] / "memory.max").write_text(limit)
             swap = folders["memory"] / "memory.swap.max"
@@ -80,7 +91,6 @@ class Groups:
         else:
             (folders["memory"] / "memory.limit_in_bytes").write_text(limit)
         (folders["pids"] / "pids.max").write_text(str(PROCESSES))
-        return Group(folders=folders, version=self.version)
 
 
 def find_groups(given: str | None = None) -> Groups:
@@ -123,7 +133,7 @@ def _checked(groups: Groups) -> Groups:
     """By making one and removing it; and what killed processes left is removed as well."""
     _sweep(groups.folders.values())
     try:
-        groups.new(memory_mb=64).remove()
+        groups.new(memory_bytes=TRIED_BYTES).remove()
     except OSError as error:
         raise SandboxError(f"L4: no control group can be made: {error}") from error
     return groups

@@ -48,7 +48,8 @@ class Usage:
     cpu_s: float
     max_rss_kb: int
     out_of_memory: bool = False
-    """Whether the kernel killed it for its memory; told by a control group only."""
+    """Whether it was killed for its memory: by its zygote, or by the kernel as its control group
+    tells."""
 
 
 class Pipes:

@@ -30,7 +30,8 @@ def confine(*, memory_bytes: int, cpu_s: int, parent_pid: int) -> dict[str, obje
         raise Refused(f"the limits of level L1 need Linux; this is {sys.platform}")
     libc = ctypes.CDLL(None, use_errno=True)
     limits = {
-        "RLIMIT_CORE": (0, 0),
+        # Not 0: that keeps a core from a file, but not from a host's crash handler. 1 does both.
+        "RLIMIT_CORE": (1, 1),
         "RLIMIT_FSIZE": (0, 0),
         "RLIMIT_NOFILE": (OPEN_FILES, OPEN_FILES),
         # The soft limit sends SIGXCPU, which can be ignored; the hard one a second later cannot.

@@ -57,20 +57,24 @@ class Shipped(Pipes):
     def __init__(self, command: Sequence[str]) -> None:
         """Start the container; `OSError` when the command cannot be started."""
         self.usage: Usage | None = None
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603
-            command,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self.stdout, nothing = os.pipe()
+        os.close(nothing)
+        try:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self.stdout)
+            raise
         pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
         self.requests, self.answers, self.stderr = (
             pipe.fileno() for pipe in pipes if pipe is not None
         )
-        self.stdout, nothing = os.pipe()
-        os.close(nothing)
         for number in (self.requests, self.answers, self.stdout, self.stderr):
             os.set_blocking(number, False)
 

@@ -98,7 +98,7 @@ async def execute(
     if child.usage is None:
         return run
     if child.usage.out_of_memory and run.status == KILLED:
-        run = evolve(run, status=MEMORY, reason="the kernel ended it: it used up its memory")
+        run = evolve(run, status=MEMORY, reason="it was ended: it used up its memory")
     return evolve(run, cpu_s=child.usage.cpu_s, max_rss_kb=child.usage.max_rss_kb)
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from scillm_codeworld.records import SANDBOX_REFUSED
 from scillm_codeworld.sandbox.spawned import Spawned
-from scillm_codeworld.sandbox.talk import START_S
+from scillm_codeworld.sandbox.talk import START_S, Silence
 
 if TYPE_CHECKING:
     import socket
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 class Grouped(Spawned):
     """One child and its group. The child waits for its first line, which is not sent before."""
 
-    def __init__(self, control: socket.socket, group: Group) -> None:
+    def __init__(self, control: socket.socket, group: Group, *, memory_bytes: int) -> None:
         self._group = group
         self._inside = False
         try:
-            super().__init__(control)
+            super().__init__(control, memory_bytes=memory_bytes)
         except BaseException:
             group.remove()
             raise
@@ -33,13 +34,18 @@ class Grouped(Spawned):
             pid = await self.pid(within_s=START_S)
             if pid is None:
                 return False
-            self._group.take(pid)
+            try:
+                self._group.take(pid)
+            except OSError as error:  # it was ended meanwhile, or the host took the group away
+                raise Silence(
+                    SANDBOX_REFUSED, f"it could not be put into its group: {error}"
+                ) from error
             self._inside = True
         return await super().write(line)
 
     def close(self) -> None:
         """Close the pipes and remove the group."""
         super().close()
-        if self.usage is not None:
-            self.usage = evolve(self.usage, out_of_memory=self._group.ran_out_of_memory())
+        if self.usage is not None and self._group.ran_out_of_memory():
+            self.usage = evolve(self.usage, out_of_memory=True)
         self._group.remove()

@@ -20,6 +20,7 @@ from scillm_codeworld.plain import plain_problem
 from scillm_codeworld.records import (
     EXCEPTION,
     OK,
+    OUTPUT_LIMIT,
     SANDBOX_REFUSED,
     SYNTAX_ERROR,
     TIMEOUT,
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from scillm_codeworld.records import Program
     from scillm_codeworld.sandbox.zygotes import Zygote
 
-BUILD_LIMITS = Limits(time_s=60.0, memory_mb=2048, output_bytes=128_000_000)
+BUILD_LIMITS = Limits(time_s=60.0, memory_mb=2048, output_bytes=24_000_000)
+"""Its answer is the program, at most as large as a run's folder, four thirds of it as base64."""
 KEPT_PROGRAMS = 64
 BUILD, RUNTIME = "build", "runtime"
 
@@ -56,8 +58,8 @@ class Workshop:
         self._zygote = zygote
         self._run = run
         self._tools: dict[str, toolchains.Tool | None] = {}
-        self._built: OrderedDict[str, bytes] = OrderedDict()
-        self._building = anyio.Lock()
+        self._built: OrderedDict[str, bytes | Execution] = OrderedDict()
+        self._building: dict[str, anyio.Event] = {}
 
     async def run(self, program: Program, value: Json, limits: Limits) -> Execution:
         """See `Sandbox`; the input is JSON on stdin, the answer JSON on stdout."""
@@ -84,26 +86,50 @@ class Workshop:
         return self._tools[name]
 
     async def _product(self, tool: toolchains.Tool, program: Program) -> bytes | Execution:
+        """The program as built, or why it is not: once for each content, side by side for others.
+
+        Only a refusal is asked for again, as it says nothing about the program.
+        """
         words = toolchains.build_input(tool, program.code)
         key = hashlib.sha256(json.dumps(words).encode()).hexdigest()
-        async with self._building:
-            if key in self._built:
-                self._built.move_to_end(key)
-                return self._built[key]
-            zygote = await self._zygote(BUILD, tool)
-            run = await self._run(zygote, toolchains.BUILDER, words, BUILD_LIMITS, None)
-            if run.status != OK:
-                return evolve(run, output=None, reason=f"building it: {run.reason}")
-            if "error" in run.output:
-                return Execution(
-                    status=SYNTAX_ERROR,
-                    reason=cut(run.output["error"]),
-                    isolation=run.isolation,
-                )
-            self._built[key] = base64.b64decode(run.output["program"])
-            if len(self._built) > KEPT_PROGRAMS:
-                self._built.popitem(last=False)
-            return self._built[key]
+        while key not in self._built:
+            if key in self._building:
+                await self._building[key].wait()
+                continue
+            ended = self._building[key] = anyio.Event()
+            try:
+                made = await self._build(tool, words)
+            finally:
+                del self._building[key]
+                ended.set()
+            if isinstance(made, Execution) and made.status == SANDBOX_REFUSED:
+                return made
+            self._keep(key, made)
+        self._built.move_to_end(key)
+        return self._built[key]
+
+    async def _build(self, tool: toolchains.Tool, words: Json) -> bytes | Execution:
+        zygote = await self._zygote(BUILD, tool)
+        run = await self._run(zygote, toolchains.BUILDER, words, BUILD_LIMITS, None)
+        if run.status != OK:
+            return evolve(run, output=None, reason=f"building it: {run.reason}")
+        if "error" in run.output:
+            return Execution(
+                status=SYNTAX_ERROR, reason=cut(run.output["error"]), isolation=run.isolation
+            )
+        if "size" in run.output:
+            return Execution(
+                status=OUTPUT_LIMIT,
+                reason=f"it was built, but has {run.output['size']} bytes; at most "
+                f"{toolchains.PROGRAM_BYTES} are run",
+                isolation=run.isolation,
+            )
+        return base64.b64decode(run.output["program"])
+
+    def _keep(self, key: str, made: bytes | Execution) -> None:
+        self._built[key] = made
+        while len(self._built) > KEPT_PROGRAMS:
+            self._built.popitem(last=False)
 
 
 async def talk_native(

@@ -33,6 +33,8 @@ from scillm_codeworld.settings import isolation_settings
 if TYPE_CHECKING:
     from scillm_codeworld.sandbox.protocol import Sandbox
 
+LOADED_FIRST = "Modules are loaded ahead of the programs at levels L2 to L4"
+
 
 @asynccontextmanager
 async def open_sandbox(
@@ -46,13 +48,15 @@ async def open_sandbox(
 
     `prefer` is the strongest level to try, `require` the weakest that will do. What
     SCILLM_CODEWORLD_ISOLATION requires can be raised by `require`, not lowered. A container is
-    used when it is preferred by that name, `wasm` when it is preferred or required. Raises
-    `SandboxError` when nothing good enough can be had, `UsageError` for a level or language that
-    does not exist.
+    used when it is preferred by that name, `wasm` when it is preferred or required. `preload` names
+    installed modules that programs may import. Raises `SandboxError` when nothing good enough can
+    be had, `UsageError` for a level, language or module that does not exist.
     """
     check_languages(languages)
     settings = isolation_settings()
     floor = strictest(require, settings.get("codeworld_isolation"))
+    if preload and (prefer == CONTAINER or WASM in (prefer, floor)):
+        raise SandboxError(f"{LOADED_FIRST}, not in a container of your own and not at level wasm.")
     if prefer == CONTAINER:
         sandbox = await _container(settings.get("codeworld_container"), floor)
     elif WASM in (prefer, floor):
@@ -136,6 +140,8 @@ class _Wish(NamedTuple):
 
 def _of_level(level: str, wish: _Wish, reasons: Sequence[str]) -> Limited | Warm:
     if level == L1:
+        if wish.preload:
+            raise SandboxError(f"L1: {LOADED_FIRST}")
         return Limited(reasons=reasons)
     order = preloading(wish.preload, level=level)
     groups = None

@@ -31,6 +31,7 @@ LOADING = frozenset({LOADED, SYNTAX_ERROR, NO_ENTRY_POINT, EXCEPTION, MEMORY})
 ANSWERING = frozenset({OK, EXCEPTION, MEMORY, UNSERIALISABLE})
 
 REASON_CHARS = 600
+NO_ANSWER = "the program wrote to the result pipe something that is no answer"
 
 
 def parse_reply(line: bytes, allowed: Collection[str]) -> Mapping[str, Json]:
@@ -40,16 +41,15 @@ def parse_reply(line: bytes, allowed: Collection[str]) -> Mapping[str, Json]:
     is no reply becomes an `exception`, an answer that is no plain JSON `unserialisable`.
     """
     try:
-        reply = json.loads(line)
+        said: Json = json.loads(line)
     except (ValueError, RecursionError) as error:
         status = UNSERIALISABLE if OK in allowed else EXCEPTION
         return {"status": status, "reason": f"the answer cannot be read as JSON: {cut(str(error))}"}
-    if not isinstance(reply, dict) or reply.get("status") not in allowed:
-        return {
-            "status": EXCEPTION,
-            "reason": "the program wrote to the result pipe something that is no answer",
-        }
-    if reply["status"] == OK:
+    reply: Mapping[str, Json] = said if isinstance(said, dict) else {}
+    word = reply.get("status")
+    if not isinstance(word, str) or word not in allowed:
+        return {"status": EXCEPTION, "reason": NO_ANSWER}
+    if word == OK:
         problem = plain_problem(reply.get("output"))
         if problem:
             return {"status": UNSERIALISABLE, "reason": problem}

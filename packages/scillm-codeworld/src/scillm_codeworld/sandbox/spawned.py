@@ -11,36 +11,53 @@ from scillm.errors import SandboxError
 
 from scillm_codeworld.sandbox.child import CLOSED, REAP_S, Pipes, Usage
 
-ORDER = b"run"
+
+def pipes(count: int) -> list[tuple[int, int]]:
+    """So many pipes, or none and `OSError`."""
+    made: list[tuple[int, int]] = []
+    try:
+        while len(made) < count:
+            made.append(os.pipe())
+    except OSError:
+        for pipe in (end for pair in made for end in pair):
+            os.close(pipe)
+        raise
+    return made
 
 
 class Spawned(Pipes):
     """One child forked by a zygote. Holds its four pipes and its leash."""
 
-    def __init__(self, control: socket.socket) -> None:
-        """Order it from the zygote behind `control`; `OSError` when that fails."""
+    def __init__(self, control: socket.socket, *, memory_bytes: int) -> None:
+        """Order it from the zygote behind `control`.
+
+        `BlockingIOError` when that has as many orders as it can hold, `OSError` when it fails.
+        """
         self.usage: Usage | None = None
         self._code: int | None = None
         self._account = b""
         self._ended = False
-        inputs, self.requests = os.pipe()
-        self.answers, answers = os.pipe()
-        self.stdout, stdout = os.pipe()
-        self.stderr, stderr = os.pipe()
         self._leash, leash = socket.socketpair()
-        theirs = (inputs, answers, stdout, stderr, leash.fileno())
-        try:
-            for pipe in (self.requests, self.answers, self.stdout, self.stderr):
-                os.set_blocking(pipe, False)
-            self._leash.settimeout(0)
-            socket.send_fds(control, [ORDER], theirs)
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            for pipe in theirs[:-1]:
-                os.close(pipe)
-            leash.close()
+        with leash:
+            try:
+                made = pipes(4)
+            except OSError:
+                self._leash.close()
+                raise
+            (inputs, self.requests), (self.answers, answers) = made[:2]
+            (self.stdout, stdout), (self.stderr, stderr) = made[2:]
+            theirs = (inputs, answers, stdout, stderr)
+            try:
+                for pipe in (self.requests, self.answers, self.stdout, self.stderr):
+                    os.set_blocking(pipe, False)
+                self._leash.settimeout(0)
+                socket.send_fds(control, [b"%d" % memory_bytes], (*theirs, leash.fileno()))
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                for pipe in theirs:
+                    os.close(pipe)
 
     @property
     def lost(self) -> bool:
@@ -80,7 +97,11 @@ class Spawned(Pipes):
                 words = json.loads(line)
                 if "code" in words:
                     self._code = words["code"]
-                    self.usage = Usage(cpu_s=words["cpu_s"], max_rss_kb=words["max_rss_kb"])
+                    self.usage = Usage(
+                        cpu_s=words["cpu_s"],
+                        max_rss_kb=words["max_rss_kb"],
+                        out_of_memory=words["overfed"],
+                    )
 
     async def kill(self) -> None:
         """Let go of the leash and wait until the zygote has reaped what hung on it.

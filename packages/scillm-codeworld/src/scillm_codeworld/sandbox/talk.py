@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from scillm_codeworld.records import EXCEPTION, KILLED, OK, OUTPUT_LIMIT, TIMEOUT
-from scillm_codeworld.sandbox.reply import LOADED, parse_reply
+from scillm_codeworld.sandbox.reply import LOADED, NO_ANSWER, parse_reply
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -21,8 +21,9 @@ START_S = 30.0
 """For the interpreter to come up on a busy machine; no program runs in that time."""
 GRACE_S = 0.5
 """For a child that has answered, or hung up, to leave by itself."""
-ENVELOPE_BYTES = 4096
-"""What may surround an answer on its line, and the whole of any other line."""
+SAID_BYTES = 32_768
+"""Any line but an answer: a reason and eight frames, each character of them as `\\uXXXX`."""
+OK_BYTES = len(b'{"status": "ok", "output": }')
 
 
 class Silence(Exception):  # noqa: N818  (how a conversation ends, not a fault)
@@ -86,6 +87,14 @@ def _in_time(
     return reply
 
 
+def _too_much(most_bytes: int) -> Silence:
+    if most_bytes == 0:
+        return Silence(
+            OUTPUT_LIMIT, f"what it said while it loaded has more than {SAID_BYTES} bytes"
+        )
+    return Silence(OUTPUT_LIMIT, f"its answer has more than {most_bytes} bytes")
+
+
 class Talk:
     """Exchanges lines with one child. Holds what was read beyond the last line."""
 
@@ -102,7 +111,12 @@ class Talk:
         most_bytes: int = 0,
         payload: bytes = b"",
     ) -> Mapping[str, Json]:
-        """Send `words`, then `payload`, and return the reply; `Silence` when none comes in time."""
+        """Send `words`, then `payload`, and return the reply; `Silence` when none comes in time.
+
+        `Silence` too when something was said before: nobody can have answered what was not asked.
+        """
+        if self._rest or self._child.rest(self._child.answers):
+            raise Silence(EXCEPTION, NO_ANSWER)
         reply: Mapping[str, Json] | None = None
         with anyio.move_on_after(within_s):
             # Who no longer listens may still have spoken.
@@ -118,23 +132,30 @@ class Talk:
         return _in_time(reply, allowed, within_s)
 
     async def _reply(self, allowed: Collection[str], most_bytes: int) -> Mapping[str, Json]:
-        return parse_reply(await self.line(most_bytes + ENVELOPE_BYTES), allowed)
+        line = await self.line(max(most_bytes + OK_BYTES, SAID_BYTES), told=most_bytes)
+        reply = parse_reply(line, allowed)
+        if reply["status"] == OK and len(line) > most_bytes + OK_BYTES:
+            raise _too_much(most_bytes)
+        return reply
 
-    async def line(self, most_bytes: int) -> bytes:
-        """The next line, at most `most_bytes` long."""
+    async def line(self, most_bytes: int, *, told: int) -> bytes:
+        """The next line, of at most `most_bytes`; the next but one may be here already.
+
+        `told` is the limit an overflow is reported with.
+        """
         parts, size = [self._rest], len(self._rest)
         self._rest = b""
         while b"\n" not in parts[-1]:
+            if size > most_bytes:
+                raise _too_much(told)
             chunk = await self._child.read(self._child.answers)
             if not chunk:
                 raise Silence(*await self.ending())
             parts.append(chunk)
             size += len(chunk)
-            if size > most_bytes:
-                raise Silence(
-                    OUTPUT_LIMIT, f"its answer has more than {most_bytes - ENVELOPE_BYTES} bytes"
-                )
         line, _, self._rest = b"".join(parts).partition(b"\n")
+        if len(line) > most_bytes:
+            raise _too_much(told)
         return line
 
     async def everything(self, most_bytes: int) -> bytes:
@@ -144,7 +165,7 @@ class Talk:
             parts.append(chunk)
             size += len(chunk)
             if size > most_bytes:
-                raise Silence(OUTPUT_LIMIT, f"its answer has more than {most_bytes} bytes")
+                raise _too_much(most_bytes)
         return b"".join(parts)
 
     async def ending(self) -> tuple[str, str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PYTHON = "python"
 PROGRAM = "./program"
+PROGRAM_BYTES = 16 << 20
+"""A run's folder holds no more (`inside.cell.WORK_BYTES`)."""
 SYSTEM = ("/usr", "/etc/alternatives", "/etc/ld.so.cache")
 """What the tools of a distribution are made of; nothing in it is anybody's secret."""
 ASK_S = 20.0
@@ -170,6 +172,9 @@ def solve(x):
     if done.returncode:
         said = (done.stderr or done.stdout).decode("utf-8", "replace")
         return {"error": said[:3000] or "exit code %d" % done.returncode}
+    size = os.path.getsize(x["program"])
+    if size > x["most_bytes"]:
+        return {"size": size}
     with open(x["program"], "rb") as file:
         return {"program": base64.b64encode(file.read()).decode()}
 """
@@ -203,6 +208,7 @@ def build_input(tool: Tool, code: str) -> Json:
         "code": code,
         "source": language.source,
         "program": PROGRAM,
+        "most_bytes": PROGRAM_BYTES,
         "command": [tool.path, *tool.flags, *language.flags, language.source, *language.after],
         "environment": {**TOOL_ENVIRONMENT, **tool.environment},
     }

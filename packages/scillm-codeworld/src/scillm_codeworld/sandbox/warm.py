@@ -11,14 +11,14 @@ from attrs import evolve
 
 from scillm_codeworld.options import check_limits
 from scillm_codeworld.records import OK, SANDBOX_REFUSED, Execution
-from scillm_codeworld.sandbox.execution import Conversation, execute
+from scillm_codeworld.sandbox.execution import MB, Conversation, execute
 from scillm_codeworld.sandbox.grouped import Grouped
 from scillm_codeworld.sandbox.levels import L2
 from scillm_codeworld.sandbox.native import RUNTIME, Workshop
 from scillm_codeworld.sandbox.probe import PROBE, PROBE_LIMITS, shortfall
 from scillm_codeworld.sandbox.spawned import Spawned
 from scillm_codeworld.sandbox.toolchains import PYTHON, Tool, existing
-from scillm_codeworld.sandbox.zygotes import Order, Zygote, ZygoteError
+from scillm_codeworld.sandbox.zygotes import BusyError, Order, Zygote, ZygoteError
 
 if TYPE_CHECKING:
     from scillm.records import Json, Limits
@@ -128,12 +128,19 @@ class Warm:
         def start() -> Spawned:
             try:
                 children.append(self._spawned(zygote, limits))
+            except BlockingIOError as error:
+                raise BusyError from error
             except ConnectionError as error:
                 zygote.lost = True
                 raise ZygoteError("it ended before the run could be ordered") from error
             return children[0]
 
-        run = await execute(program, value, limits, start=start, converse=converse)
+        while True:
+            try:
+                run = await execute(program, value, limits, start=start, converse=converse)
+                break
+            except BusyError:
+                await zygote.free()
         if children and children[0].lost:
             zygote.lost = True
             if not run.isolation:
@@ -153,9 +160,11 @@ class Warm:
         return ""
 
     def _spawned(self, zygote: Zygote, limits: Limits) -> Spawned:
+        memory_bytes = limits.memory_mb * MB
         if self._groups is None:
-            return Spawned(zygote.control)
-        return Grouped(zygote.control, self._groups.new(memory_mb=limits.memory_mb))
+            return Spawned(zygote.control, memory_bytes=memory_bytes)
+        group = self._groups.new(memory_bytes=memory_bytes)
+        return Grouped(zygote.control, group, memory_bytes=memory_bytes)
 
     async def _next(self) -> Zygote:
         """The next zygote in turn; a dead one (out of memory, say) is replaced."""

@@ -49,6 +49,10 @@ class ZygoteError(SandboxError):
     """A zygote could not be started, or is gone."""
 
 
+class BusyError(Exception):
+    """A zygote holds as many orders as it can; it will take more."""
+
+
 class Zygote:
     """One zygote process and the socket to it."""
 
@@ -76,6 +80,7 @@ class Zygote:
             theirs.close()
         self.holds: Mapping[str, Json] = {}
         self.lost = False
+        self._queue = anyio.Lock()
         self.level = order.level
         self.control.settimeout(0)
         words = {
@@ -103,6 +108,11 @@ class Zygote:
         if "up" not in words:
             raise ZygoteError(words["refused"])
         self.holds = words["up"]
+
+    async def free(self) -> None:
+        """Wait until it can hold another order, or is gone."""
+        async with self._queue:
+            await anyio.wait_writable(self.control)
 
     @property
     def alive(self) -> bool:

@@ -219,7 +219,7 @@ def uniform(
     """The control: every arm alike, or with `generate` every given arm and then drafts."""
     if not generate:
         return RoundRobin(arms, seed=seed, rollouts=rollouts, cases=cases, kind=kind, bounds=bounds)
-    whole(cases)
+    whole(cases, kind)
     return Drafts(arms, seed=seed, rollouts=rollouts, bounds=bounds)
 
 
@@ -246,9 +246,11 @@ def ucb(
     )
 
 
-def whole(cases: int | None) -> None:
+def whole(cases: int | None, kind: str) -> None:
     """Raise `UsageError` unless arms are run whole: a made arm comes with its score."""
-    if cases != 1:
-        raise UsageError(
-            f"With generate an arm is scored whole when it is made: cases must be 1, not {cases}."
-        )
+    for name, given, wanted in (("kind", kind, "run"), ("cases", cases, 1)):
+        if given != wanted:
+            raise UsageError(
+                f"With generate an arm is scored whole when it is made: {name} must be {wanted}, "
+                f"not {given}."
+            )

@@ -53,7 +53,7 @@ def mcts(
             backup=backup or "mean",
             separator=separator,
         )
-    whole(cases)
+    whole(cases, kind)
     if separator:
         raise UsageError("separator is for fixed arms; with generate the tree grows by itself.")
     at_least(0, uct_c=given)

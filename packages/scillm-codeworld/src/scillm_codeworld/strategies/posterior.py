@@ -77,7 +77,7 @@ def ab(
         return FixedThompson(
             arms, seed=seed, rollouts=rollouts, cases=cases, kind=kind, bounds=bounds
         )
-    whole(cases)
+    whole(cases, kind)
     return Refinements(
         arms,
         rule=WiderOrDeeper(),

@@ -15,8 +15,9 @@ KINDS = ("run", "timing")
 class Pulls:
     """Hands out the pulls of arms. Remembers which case of which arm comes next.
 
-    `cases` is how many different pulls an arm has: 1 asks for all of it at once (`run`), more ask
-    for one case each (`case`, in their order), None asks for the same noisy `kind` again and again.
+    `cases` is how many pulls an arm has. Of `run` 1 asks for all of it at once, more ask for one
+    case each (`case`, in their order), and None asks for the same noisy run again and again; of
+    `timing` each pull is one more measurement, so many at most or without end.
     """
 
     def __init__(self, *, cases: int | None, kind: str = "run") -> None:
@@ -42,7 +43,7 @@ class Pulls:
         else:
             case = self._next.get(arm, 0)
             self._next[arm] = case + 1
-        if self.cases is None or self.cases == 1:
+        if self.cases is None or self.cases == 1 or self._kind == "timing":
             return Trial(number=number, arm=arm, kind=self._kind)
         return Trial(number=number, arm=arm, kind="case", payload={"case": case})
 

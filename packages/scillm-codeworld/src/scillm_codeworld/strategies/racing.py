@@ -33,6 +33,7 @@ class Runner:
 class Race:
     """One program after the other, case by case, the cases that have failed most programs first.
 
+    Of cases that failed equally many the later goes first: people write simple ones to begin with.
     `gate`: a program is out at its first case below `pass_score` or without a score. `stop`:
     `first_pass` ends the race when one program has passed every case, `all` runs the others too.
     """
@@ -66,7 +67,7 @@ class Race:
         for arm in self._order:
             runner = self._runners[arm]
             if runner.todo and not runner.lost:
-                case = min(runner.todo, key=lambda case: (-self._kills[case], case))
+                case = min(runner.todo, key=lambda case: (-self._kills[case], -case))
                 runner.todo.remove(case)
                 runner.open.add(case)
                 return self._book.begin(self._trial(arm, case), None)

@@ -18,6 +18,7 @@ RUNTIME_PROCESSES = 64
 READING = syscalls.READ_FILE | syscalls.READ_DIR
 
 PYTHON, RUNTIME, BUILD = "python", "runtime", "build"
+MEMORY_HELD = {PYTHON: "rlimit_as", RUNTIME: "rlimit_data, watched", BUILD: "rlimit_data"}
 
 
 class Room(NamedTuple):
@@ -41,7 +42,7 @@ class Room(NamedTuple):
                 "fs": f"own read-only tree, {version}",
                 "net": "own empty network, seccomp",
                 "procs": "own process namespace, seccomp, rlimit",
-                "mem": "rlimit_as" if self.profile == PYTHON else "rlimit_data",
+                "mem": MEMORY_HELD[self.profile],
                 "kill": "process namespace",
             }
         return {
@@ -130,6 +131,7 @@ def settle(room: Room, *, memory_bytes: int, cpu_s: int, uid: int) -> dict[str, 
     Raises `OSError`, `ValueError` or `Refused` when a part cannot be had.
     """
     limits = put_limits(room, memory_bytes=memory_bytes, cpu_s=cpu_s)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # no core either where the limit was 0 already
     code = room.filter or filter_for(room.profile, os.getpid(), writing=room.confined)
     syscalls.enforce_filter(code)
     return {
@@ -169,7 +171,9 @@ def put_limits(room: Room, *, memory_bytes: int, cpu_s: int) -> dict[str, int]:
     processes = (1 if room.confined else 0) if python else RUNTIME_PROCESSES
     memory = memory_bytes + room.extra_memory
     wanted = {
-        "RLIMIT_CORE": (0, 0),
+        # Not 0: that keeps a core from a file, but not from a host's crash handler, which runs as
+        # root. At 1 the kernel calls none.
+        "RLIMIT_CORE": (1, 1),
         "RLIMIT_FSIZE": (room.work_bytes, room.work_bytes) if room.confined else (0, 0),
         "RLIMIT_NOFILE": (OPEN_FILES, OPEN_FILES) if python else (256, 256),
         # The first process of a namespace never gets SIGXCPU; the hard limit's SIGKILL it gets.

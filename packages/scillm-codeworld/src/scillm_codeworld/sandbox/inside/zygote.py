@@ -1,8 +1,9 @@
 """The zygote: a warm interpreter behind the wall that forks one confined child for each run.
 
 It holds no secret, no descriptor but its own, and one thread. Each order on its control socket
-carries five descriptors: input, answers, stdout, stderr, and a leash. When the leash's other end
-is closed the child is killed; when the child ends, its account is written to the leash.
+says how much memory the run may have, and carries five descriptors: input, answers, stdout, stderr,
+and a leash. When the leash's other end is closed the child is killed; when the child ends, its
+account is written to the leash.
 
 One child is always made in advance: it sits in its cell, has seen nothing, and waits for its order.
 """
@@ -19,18 +20,12 @@ import sys
 from typing import Any, NamedTuple
 
 from scillm_codeworld.sandbox import runner
-from scillm_codeworld.sandbox.inside import cell, jail, launch, syscalls
+from scillm_codeworld.sandbox.inside import cell, jail, launch, memory, syscalls, warming
 
 ORDER_BYTES = 65_536
 DESCRIPTORS = 5
-WARM = """
-abc array base64 bisect calendar cmath collections contextlib copy csv ctypes dataclasses datetime
-decimal difflib enum fractions functools hashlib heapq html io itertools json keyword locale math
-numbers operator os pathlib pprint queue random re secrets shutil socket statistics string struct
-subprocess tempfile textwrap threading time traceback types typing unicodedata uuid warnings weakref
-zlib
-"""
-"""Loaded once, so that no run pays for them."""
+LOOK_MS = 10
+"""How often the memory is looked at of runs that no limit of their own bounds whole."""
 
 
 def main(control_fd: int) -> None:
@@ -38,7 +33,7 @@ def main(control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     order = json.loads(control.recv(ORDER_BYTES))
     try:
-        room = ready(order)
+        room = warming.ready(order)
     except (OSError, ImportError, ValueError, jail.Refused) as error:
         control.send(json.dumps({"refused": f"{order['level']}: {error}"}).encode())
         return
@@ -48,64 +43,6 @@ def main(control_fd: int) -> None:
     gc.collect()
     gc.freeze()
     Zygote(control, room).serve()
-
-
-def ready(order: dict[str, Any]) -> cell.Room:
-    """Warm up, move behind the wall, and check that what is needed can be had there."""
-    if sys.platform != "linux" or not syscalls.NUMBERS:
-        raise jail.Refused(f"no table of system calls for {sys.platform}/{syscalls.MACHINE}")
-    landlock = syscalls.landlock_version()
-    if landlock == 0:
-        raise jail.Refused("the kernel offers no Landlock (Linux 5.13 or later, and switched on)")
-    for name in WARM.split():
-        __import__(name)
-    sources = jail.outermost([*jail.needed(), *order["bind"]])
-    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    confined = order["level"] != "L2"
-    real_root = jail.is_real_root()
-    if confined:
-        jail.enter_namespaces()
-        jail.build(sources)
-    jail.leave_root(real_root=real_root, keep_reading=not confined)
-    jail.check_readable([os.path.abspath(os.__file__), *sources])  # noqa: PTH100
-    before = address_space(proc)
-    sys.path += order["path"]
-    for name in order["preload"]:
-        __import__(name)
-    if threads := threads_running(proc):
-        raise jail.Refused(f"loading {', '.join(order['preload'])} left {threads} threads running")
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != order["parent_pid"]:
-        raise jail.Refused("the parent died while its sandbox was starting")
-    leash, _ = os.pipe()  # the other end is open as long as this process is
-    return cell.Room(
-        proc=proc,
-        landlock=landlock,
-        confined=confined,
-        sources=sources,
-        extra_memory=address_space(proc) - before,
-        profile=order["profile"],
-        leash=leash,
-        filter=cell.filter_for(order["profile"], 1, writing=True) if confined else b"",
-    )
-
-
-def address_space(proc: int) -> int:
-    """Bytes of addresses this process has in use."""
-    place = os.open("self/statm", os.O_RDONLY, dir_fd=proc)
-    try:
-        return int(os.read(place, 200).split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    finally:
-        os.close(place)
-
-
-def threads_running(proc: int) -> int:
-    """How many threads there are besides this one: a fork would leave them behind."""
-    place = os.open("self/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
-    try:
-        return len(os.listdir(place)) - 1  # noqa: PTH208
-    finally:
-        os.close(place)
 
 
 class Spare(NamedTuple):
@@ -128,12 +65,15 @@ class Zygote:
         self._problem = ""
         self._by_leash: dict[int, int] = {}
         self._by_watch: dict[int, tuple[int, int]] = {}
+        self._watched: dict[int, int] = {}
+        """Whose memory no limit of its own bounds whole: process → how many bytes it may have."""
+        self._overfed: set[int] = set()
 
     def serve(self) -> None:
         """Until the other end of the control socket is closed; then every child is killed."""
         self._make_spare()
         while True:
-            for number, _ in self._poll.poll():
+            for number, _ in self._poll.poll(LOOK_MS if self._watched else None):
                 if number == self._control.fileno():
                     if not self._take_order():
                         self._end_spare()
@@ -143,6 +83,14 @@ class Zygote:
                 elif number in self._by_leash:  # its other end is closed
                     os.kill(self._by_leash.pop(number), signal.SIGKILL)
                     self._poll.unregister(number)
+            self._look()
+
+    def _look(self) -> None:
+        """Kill who holds more memory than it may."""
+        for pid, most in self._watched.items():
+            if pid not in self._overfed and memory.held_bytes(self._room.proc, pid) > most:
+                self._overfed.add(pid)
+                os.kill(pid, signal.SIGKILL)
 
     def _make_spare(self) -> None:
         """The child for the next order, ahead of it; without one when the kernel says no."""
@@ -166,19 +114,19 @@ class Zygote:
             self._spare = None
 
     def _take_order(self) -> bool:
-        _, descriptors, _, _ = socket.recv_fds(self._control, 16, DESCRIPTORS)
+        told, descriptors, _, _ = socket.recv_fds(self._control, 32, DESCRIPTORS)
         if len(descriptors) < DESCRIPTORS:
             for number in descriptors:
                 os.close(number)
             return False
         try:
-            self._start(descriptors)
+            self._start(descriptors, memory_bytes=int(told))
         finally:
             for number in descriptors[:-1]:
                 os.close(number)
         return True
 
-    def _start(self, descriptors: list[int]) -> None:
+    def _start(self, descriptors: list[int], *, memory_bytes: int) -> None:
         leash = descriptors[-1]
         pid = self._handed_over(descriptors[:-1])
         if pid is None:
@@ -189,6 +137,8 @@ class Zygote:
         watch = os.pidfd_open(pid)
         self._by_leash[leash] = pid
         self._by_watch[watch] = (pid, leash)
+        if self._room.profile == cell.RUNTIME:
+            self._watched[pid] = memory_bytes + memory.BESIDE_BYTES
         self._poll.register(watch, select.POLLIN)
         self._poll.register(leash, select.POLLIN)
 
@@ -213,6 +163,9 @@ class Zygote:
 
     def _account(self, watch: int) -> None:
         pid, leash = self._by_watch.pop(watch)
+        self._watched.pop(pid, None)
+        overfed = pid in self._overfed
+        self._overfed.discard(pid)
         _, status, usage = os.wait4(pid, 0)
         self._poll.unregister(watch)
         os.close(watch)
@@ -223,6 +176,7 @@ class Zygote:
             code=os.waitstatus_to_exitcode(status),
             cpu_s=usage.ru_utime + usage.ru_stime,
             max_rss_kb=usage.ru_maxrss,
+            overfed=overfed,
         )
         os.close(leash)
         if self._spare is None:  # after the run, so that its making takes nothing from the run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +28,9 @@ world cell {
 NEEDED = ("wasmtime", "componentize-py")
 BUILD_S = 300.0
 BUILD, COMPILE = "build", "compile"
+MAKING = "making-"
+LEFT_S = 3 * BUILD_S
+"""A folder this old is nobody's work any more: its two steps have long been ended."""
 
 
 def versions() -> dict[str, str]:
@@ -84,7 +89,8 @@ def check_private(folder: Path) -> None:
 
 def _make(folder: Path, place: Path) -> None:
     """Build beside the place and move there at once, so that nobody finds half of it."""
-    work = Path(tempfile.mkdtemp(prefix="making-", dir=folder))
+    sweep(folder, now=time.time())
+    work = Path(tempfile.mkdtemp(prefix=MAKING, dir=folder))
     try:
         for name, source in SOURCES.items():
             shutil.copyfile(source, work / name)
@@ -100,21 +106,33 @@ def _make(folder: Path, place: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def sweep(folder: Path, *, now: float) -> None:
+    """Remove what makers that were killed have left; `now` in seconds since the epoch."""
+    for left in folder.glob(f"{MAKING}*"):
+        with contextlib.suppress(FileNotFoundError):  # another sweeper was faster
+            if now - left.stat().st_mtime > LEFT_S:
+                shutil.rmtree(left)
+
+
 def _run(step: str, work: Path) -> None:
     """One step in a process of its own: building keeps half a gigabyte for as long as it lives."""
     script = str(HERE / "making.py")
+    leash, ours = os.pipe()  # it ends when its other end is closed, by us or by our own end
     try:
         done = subprocess.run(  # noqa: S603
             [sys.executable, script, step],
             cwd=work,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.DEVNULL,
+            stdin=leash,
             capture_output=True,
             timeout=BUILD_S,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise SandboxError(f"wasm: the {step} step did not end within {BUILD_S:g} s") from error
+    finally:
+        os.close(leash)
+        os.close(ours)
     if done.returncode:
         said = (done.stderr or done.stdout).decode("utf-8", "replace")[-1000:]
         raise SandboxError(f"wasm: the {step} step ended with code {done.returncode}: {said}")

@@ -5,7 +5,13 @@ Its outside libraries are imported here, in a process of its own, and nowhere el
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
+import threading
+
+PR_SET_PDEATHSIG = 1
 
 
 def build() -> None:
@@ -32,5 +38,19 @@ def compile_it() -> None:
         file.write(made.serialize())
 
 
+def end_with_parent() -> None:
+    """Leave when stdin ends, which is when the parent does: half a component is of no use."""
+
+    def wait() -> None:
+        while os.read(0, 1):  # not by way of sys.stdin, whose lock would be held at our own end
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if sys.platform == "linux":  # the builder holds the interpreter's lock, so no thread may run
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    end_with_parent()
     {"build": build, "compile": compile_it}[sys.argv[1]]()

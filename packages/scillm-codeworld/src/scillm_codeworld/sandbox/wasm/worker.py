@@ -7,8 +7,12 @@ program says comes as one text inside it, which the parent judges; all else here
 from __future__ import annotations
 
 import json
+import os
+import queue
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import wasmtime
@@ -67,13 +71,30 @@ def _asked(store: Any, instance: Any, name: str, words: str) -> dict[str, Any]:
     return {"said": said, "fuel": before - store.get_fuel(), "took_s": took_s}
 
 
+def orders() -> Iterator[bytes]:
+    """Lines of stdin. At its end the process ends, in the middle of a run too: nobody waits for it.
+
+    The reading has a thread of its own, which goes on while the machine works.
+    """
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()
+
+
 def main() -> None:
     """Serve orders until stdin ends."""
     machine = Machine(sys.argv[1])
     answers = sys.stdout.buffer
     answers.write(b'{"up": true}\n')
     answers.flush()
-    for line in sys.stdin.buffer:
+    for line in orders():
         answers.write(json.dumps(machine.run(json.loads(line))).encode() + b"\n")
         answers.flush()
 
