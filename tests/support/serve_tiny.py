@@ -1,4 +1,6 @@
-"""Serve a GGUF with llama.cpp's own HTTP server on an ephemeral loopback port: serve_tiny.py MODEL
+"""Serve a GGUF with llama.cpp's own HTTP server on an ephemeral loopback port:
+
+serve_tiny.py MODEL [--embedding]
 
 Prints one line, the server's address, when it is ready. Ends when standard input does, or when its
 parent dies.
@@ -43,6 +45,9 @@ def main() -> None:
     params.verbosity = 0
     # One thread: two spin against each other on a busy machine and turn 12 ms into seconds.
     params.cpuparams.n_threads = 1
+    if sys.argv[2:] == ["--embedding"]:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN  # pyright: ignore[reportAttributeAccessIssue]
     server = xllamacpp.Server(params)  # pyright: ignore[reportAttributeAccessIssue]
     print(server.listening_address, flush=True)
     sys.stdin.buffer.read()

@@ -46,16 +46,20 @@ def check_available() -> None:
 
 
 @contextmanager
-def serve_tiny_model(folder: Path, *, always_calls: bool = False) -> Iterator[str]:
+def serve_tiny_model(
+    folder: Path, *, always_calls: bool = False, embeds: bool = False
+) -> Iterator[str]:
     """Build the model in `folder`, serve it, yield the base URL; the child dies with the context.
 
-    `always_calls` makes a model that opens a tool call whatever it is asked.
+    `always_calls` makes a model that opens a tool call whatever it is asked; `embeds` a server of
+    its vectors (the mean over a text's tokens).
     """
     check_available()
     model = folder / ("tiny-caller.gguf" if always_calls else "tiny.gguf")
     write_bigram(model, always_calls=always_calls)
     log = folder / f"{model.stem}.log"
     command = [sys.executable, str(Path(__file__).with_name("serve_tiny.py")), str(model)]
+    command += ["--embedding"] if embeds else []
     with log.open("wb") as errors:
         child = subprocess.Popen(
             command,

@@ -74,6 +74,8 @@ def test_none_means_not_given(arguments):
         ({"model": ""}, "model is empty"),
         ({"model": 3}, "model must be text"),
         ({"api_key": " "}, "api_key is empty"),
+        ({"api_base": ""}, "api_base is empty"),
+        ({"api_base": "", "base_url": "http://b"}, "two names of one argument"),
         ({"timeout": 0}, "timeout must be"),
         ({"timeout": -1}, "timeout must be"),
         ({"timeout": True}, "timeout must be"),

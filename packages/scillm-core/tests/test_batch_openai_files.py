@@ -79,6 +79,15 @@ def test_a_body_needs_no_model_when_one_is_named() -> None:
     assert read_request(text, 1, needs_model=False).custom_id == "a"
 
 
+def test_method_and_url_may_be_left_out() -> None:
+    """There is one kind of request, so id and body are enough; null is not absence."""
+    text = line(method=..., url=...)
+
+    assert read_request(text, 1, needs_model=True).body == BODY
+    with pytest.raises(UsageError, match="method must be"):
+        read_request(line(method=None), 1, needs_model=True)
+
+
 def test_all_problems_are_listed_at_once() -> None:
     """One pass tells everything: wrong lines, repeated ids with both lines, and how many more."""
     lines = [line(), b"x\n", line(custom_id="b"), line(), *[b"y\n"] * 30]

@@ -366,6 +366,30 @@ async def test_a_bucket_really_paces_a_batch(tmp_path: Path) -> None:
     assert time.monotonic() - started >= 0.25
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"fn": 3}, "fn must be a function"),
+        ({"items": {"id": 1}}, "items must be a list"),
+        ({"items": None}, "items must be a list"),
+        ({"max_concurrency": "4"}, "max_concurrency must be at least 1, but is '4'"),
+        ({"max_concurrency": 0}, "max_concurrency must be at least 1"),
+        ({"bucket": 3.0}, "bucket must be a TokenBucket"),
+        ({"stop_on": ValueError}, "stop_on must be a tuple of exception classes"),
+        ({"grace_s": -1}, "grace_s must be seconds"),
+    ],
+)
+def test_a_wrong_argument_is_said_and_nothing_is_written(
+    tmp_path: Path, wrong: dict[str, Any], told: str
+) -> None:
+    """Before an item is taken: not one failure for each item."""
+    given: dict[str, Any] = {"items": items(3), "fn": Asked(), **wrong}
+    with pytest.raises(UsageError, match=told):
+        run_batch_sync(given.pop("items"), "id", checkpoint_path=tmp_path / "r", **given)
+
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.anyio
 async def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     """Two runs cannot share a checkpoint; the second asks nothing."""

@@ -233,6 +233,7 @@ def test_a_cancelled_task_takes_no_token():
     [
         ((0, 1), "rate_per_sec"), ((-1, 1), "rate_per_sec"), ((float("inf"), 1), "rate_per_sec"),
         ((1, 0), "capacity"), ((1, 1, 0), "max_sleep_s"),
+        (("3", 1), "rate_per_sec"), ((True, 1), "rate_per_sec"), ((1, None), "capacity"),
     ],
 )  # fmt: skip
 def test_a_bucket_that_could_never_work_is_refused(kind, wrong, match):

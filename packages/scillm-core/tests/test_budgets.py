@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import anyio
 import pytest
@@ -121,6 +122,71 @@ def test_64_calls_at_once_cannot_overrun_together(server):
     assert 0 < len(server.requests) == 64 - len(refused) < 64
     assert told.usd <= 2.0
     assert told.reserved_usd == told.reserved_tokens == 0
+
+
+class Heard:
+    """A plugin that remembers the names of events."""
+
+    def __init__(self):
+        self.names = []
+
+    def scillm_event(self, event):
+        self.names.append(type(event).__name__)
+
+
+def test_what_a_budget_refuses_is_no_attempt_and_takes_no_turn(server, ask):
+    """It is refused at once, though its turn would come in a minute; no event says it was tried."""
+    heard = Heard()
+    settings = {"rate_limit_qps": 1 / 60}
+    with scillm.Router(budget={"requests": 1}, settings=settings) as router:
+        router.registry.register(HOOKS, "heard", heard)
+        ask(router)
+        heard.names.clear()
+        began = time.monotonic()
+        with pytest.raises(errors.BudgetExceededError):
+            ask(router, retry_enabled=True)
+        took_s = time.monotonic() - began
+
+    assert took_s < 10
+    assert heard.names == ["BudgetReached", "GaveUp"]
+
+
+def test_what_waits_for_its_turn_is_paid_for_and_gives_that_back(server):
+    """Cut off in line, or refused because the wait does not fit: nothing is spent or reserved."""
+    call = {"api_base": server.base_url, "retry_enabled": True, "max_tokens": 10}
+
+    async def main():
+        settings = {"rate_limit_qps": 0.01}
+        async with scillm.Router(budget={"tokens": 10_000}, settings=settings) as router:
+            await router.acompletion("openai/m", MESSAGES, **call)
+            sent = router.spend()
+            with anyio.move_on_after(0.2):
+                await router.acompletion("openai/m", MESSAGES, **call)
+            cut_off = router.spend()
+            with pytest.raises(errors.RateLimitError, match="Nothing was sent"):
+                await router.acompletion("openai/m", MESSAGES, retry_time_budget_s=1, **call)
+            return sent, cut_off, router.spend()
+
+    sent, cut_off, refused = anyio.run(main)
+
+    assert sent.requests == 1
+    assert cut_off == refused == sent
+
+
+def test_a_hedge_without_room_in_the_budget_is_not_sent(server):
+    """The slow request goes on alone, and nothing says that there was another one."""
+    server.route(CHAT_PATH, lambda request: Stall(0.5, Json(completion(tokens=20))))
+    heard = Heard()
+    with scillm.Router(budget={"requests": 1}) as router:
+        router.registry.register(HOOKS, "heard", heard)
+        answer = router.completion(
+            "openai/m", MESSAGES, api_base=server.base_url, hedge_after_s=0.1
+        )
+
+    assert answer.text == "x"
+    assert len(server.requests) == 1
+    assert len(answer.scillm_meta["attempts"]) == 1
+    assert "Hedged" not in heard.names
 
 
 def completion(tokens):

@@ -676,4 +676,5 @@ def test_a_store_that_fails_is_a_miss():
     assert anyio.run(run) is None
     assert said == ["gone", "gone"]
     assert cache.stats()["faults"] == 2
+    assert cache.stats()["kept"] == 0
     assert cache.stats()["entries"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 
 import anyio
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scillm import errors
 from scillm.recording import record, replay
-from scillm.records import HttpCall, HttpReply, HttpStream
+from scillm.records import HttpCall, HttpReply, HttpStream, evolve
 from scillm.runs.cassette import RecordingTransport, ReplayTransport
 from scillm.runs.cassette_rows import (
     SCHEMA,
@@ -462,6 +463,49 @@ def test_secrets_are_known_in_the_forms_json_gives_them():
     assert {b"abc/def/ghi", rb"abc\/def\/ghi", b"Bearer abc/def/ghi"} <= set(found)
     assert b"test" not in found
     assert b"text/plain" not in found
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://h/v1?alt=sse&key=AIza-secret-12", b"AIza-secret-12"),
+        ("https://h/v1?api_token=a%2Fb%2Fc%2Fd%2Fe#x", b"a/b/c/d/e"),
+        ("https://someone:hunter2hunter2@h/v1", b"hunter2hunter2"),
+        ("https://h/v1?q=nothing-of-the-kind", None),
+        ("http://[half/v1", None),
+    ],
+)
+def test_credentials_of_a_url_are_secrets_too(url, secret):
+    """A server or an error may repeat the URL it was asked at."""
+    found = secrets_of({}, url)
+
+    assert (secret in found) if secret else (found == ())
+
+
+def test_an_error_that_repeats_the_url_is_masked(tmp_path):
+    """Some APIs take their key in the query; it is in no line of the file."""
+    call = evolve(CALL, url="http://h/v1/x?key=AIza-secret-12")
+    failed = errors.APIConnectionError("no answer from http://h/v1/x?key=AIza-secret-12")
+    path = tmp_path / "c"
+
+    async def main():
+        transport = RecordingTransport(Scripted([failed]), path)
+        with suppress(errors.ProviderError):
+            async with transport.stream(call) as head:
+                await anext(aiter(head.chunks))
+        transport.finish()
+
+    anyio.run(main)
+
+    assert "AIza" not in path.read_text()
+    assert "no answer from" in path.read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told():
+    """A recording that cannot be written is an error of ours that says what to do, every time."""
+    with pytest.raises(errors.CassetteError, match="could not be written: No space"):
+        RecordingTransport(Scripted([]), "/dev/full", overwrite=True)
 
 
 def test_differences_are_named_by_pointer():

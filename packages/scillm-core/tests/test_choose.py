@@ -60,6 +60,16 @@ def test_weights_are_shares():
     assert 249 <= found[0] <= 291
 
 
+@pytest.mark.parametrize("luck", [0.0, 0.5, 0.999])
+def test_a_small_share_is_picked_while_the_large_one_rests(luck):
+    """Every draw falls on the one that rests; the other is found nevertheless."""
+    level = level_of({"weight": 10**6}, {"weight": 1})
+
+    index = pick(level, lambda i: i == 1, strategy="simple-shuffle", metric=(), draw=lambda: luck)
+
+    assert index == 1
+
+
 def test_weights_come_from_the_first_of_weight_rpm_tpm():
     """A weight counts also when only a later deployment has one; without any, all are equal."""
     luck = random.Random(1)

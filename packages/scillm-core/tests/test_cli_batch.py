@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -234,6 +235,71 @@ def test_wrong_paths_are_wrong_usage(here: Installation, faulty_server: FaultySe
     assert "There is no batch behind" in nothing.err
 
 
+def test_a_pipe_cannot_be_the_input(here: Installation, faulty_server: FaultyServer) -> None:
+    """It could be read only once: refused at once with what to do, and nothing is written."""
+    paths = write_input(here, [])
+    pipe = here.folder / "pipe"
+    os.mkfifo(pipe)
+    done = run(here, (pipe, paths[1]), faulty_server)
+
+    assert done.code == 2
+    assert "must be an ordinary file" in done.err
+    assert not list(here.folder.glob("out.jsonl*"))
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_sent(
+    here: Installation, faulty_server: FaultyServer
+) -> None:
+    """For example below a file: wrong usage, with the path and the reason."""
+    paths = write_input(here, numbered(1))
+    done = run(here, (paths[0], paths[0] / "out.jsonl"), faulty_server)
+
+    assert done.code == 2
+    assert re.search(r"must be a file that can be written, but: (File exists|Not a dir)", done.err)
+    assert faulty_server.requests == []
+
+
+def test_an_output_that_cannot_be_written_loses_no_answer(
+    here: Installation, faulty_server: FaultyServer
+) -> None:
+    """It is told, with what to do; the same command writes it when it can, and asks nothing."""
+    paths = write_input(here, numbered(3))
+    (here.folder / "out.jsonl.partial").mkdir()
+    failed = run(here, paths, faulty_server)
+    (here.folder / "out.jsonl.partial").rmdir()
+    done = run(here, paths, faulty_server)
+
+    assert failed.code == 1
+    assert "Every answer is safe in its journal" in failed.err
+    assert "Traceback" not in failed.err
+    assert done.code == 0
+    assert len(output_of(paths[1])) == 3
+    assert len(faulty_server.requests) == 3
+
+
+def test_an_input_that_changes_under_way_is_told(
+    here: Installation, faulty_server: FaultyServer
+) -> None:
+    """Requests that are no longer there are open, with the reason; nothing ends in silence."""
+    paths = write_input(here, numbered(1))
+    kept = paths[0].read_text()
+    more = "\n" * 300_000 + json.dumps(request("more"))
+    paths[0].write_text(kept + more)
+
+    def cut(seen: Request) -> Behaviour:
+        with paths[0].open("r+b") as file:
+            file.truncate(len(kept))
+        return answer(seen)
+
+    faulty_server.route(CHAT_PATH, cut)
+    done = run(here, paths, faulty_server, "--concurrency", "1")
+
+    assert done.code == 1
+    assert "was changed while it was read" in done.err
+    assert "To go on: scillm batch run" in done.out
+    assert len(faulty_server.requests) == 1
+
+
 def test_an_output_that_exists_is_whole(here: Installation, faulty_server: FaultyServer) -> None:
     """While a request has neither answer nor failure there is no OUT, not even an old one."""
     paths = write_input(here, numbered(2))
@@ -292,6 +358,7 @@ def test_a_second_ctrl_c_ends_at_once(here: Installation, faulty_server: FaultyS
     done = run(here, paths, faulty_server)
 
     assert process.returncode == 130
+    assert "2 cut off in flight (they may have been billed)" in out
     assert "To go on: scillm batch run" in out
     assert "Traceback" not in err
     assert done.code == 0
@@ -369,6 +436,19 @@ def test_a_terminal_shows_progress_and_a_pipe_none_of_it(
     assert "30 of 30 answered, 0 failed" in plain
 
 
+def test_a_pause_is_shown_while_everything_waits_for_it(
+    here: Installation, faulty_server: FaultyServer
+) -> None:
+    """The only request is refused for 3 s: the terminal says who rests until when, meanwhile."""
+    paths = write_input(here, numbered(1))
+    faulty_server.queue(CHAT_PATH, Json({"error": {"message": "busy"}}, 429, {"retry-after": "3"}))
+    done = here.on_terminal(*run_args(paths, faulty_server))
+
+    assert done.code == 0
+    plain = ANY_ESCAPE.sub("", done.out)
+    assert re.search(r"0 of 1, 0 failed, .*?rests\s+until\s+\d\d:\d\d:\d\d", plain, re.DOTALL)
+
+
 def test_the_outcome_as_json(here: Installation, faulty_server: FaultyServer) -> None:
     """--json prints one document, whether the batch is whole or not."""
     paths = write_input(here, numbered(2))
@@ -379,6 +459,7 @@ def test_the_outcome_as_json(here: Installation, faulty_server: FaultyServer) ->
         "answered": 2,
         "failed": 0,
         "open": 0,
+        "cut_off": 0,
         "output": str(paths[1]),
         "journal": f"{paths[1]}.journal",
         "error": None,

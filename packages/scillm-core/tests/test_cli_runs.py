@@ -142,6 +142,21 @@ def test_a_damaged_run_does_not_hide_the_others(here: Installation) -> None:
     assert "changed after it was written" in shown.err
 
 
+def test_a_run_whose_manifest_is_no_text_does_not_hide_the_others(here: Installation) -> None:
+    """A byte that is no UTF-8 is damage like any other."""
+    keep(here, "good")
+    keep(here, "bad")
+    path = here.runs / "bad" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b"squares", b"squ\xe1res"))
+
+    listed = here.run("runs", "list", "--json")
+
+    rows = {row["id"]: row for row in json.loads(listed.out)}
+    assert listed.code == 1
+    assert "was changed after it was written" in rows["bad"]["error"]
+    assert rows["good"]["engine"] == "squares"
+
+
 def test_show_tells_job_environment_and_findings(here: Installation) -> None:
     """`show` gives what was run, on what, and every finding; JSON is the whole manifest."""
     keep(here, "one")

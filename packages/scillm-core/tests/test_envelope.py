@@ -12,7 +12,8 @@ from scillm.errors import MalformedReplyError, UsageError
 from scillm.providers.bridge_wire import read_result, write_job
 from scillm.records import Job, JobResult
 from scillm.runs.manifest import finding
-from scillm.serve.envelope import EnvelopeSpec, read_envelope, write_result
+from scillm.serve.envelope import EnvelopeSpec, read_envelope
+from scillm.serve.envelope_result import write_result
 from scillm.serve.seed_envelopes import CERTAINLY, CODEWORLD
 
 PLAIN = EnvelopeSpec(engine="plain", schema="plain@v1")

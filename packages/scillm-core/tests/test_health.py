@@ -90,6 +90,24 @@ def test_the_length_of_a_rest():
     assert fail(Health(CooldownRules(default_s=0.0)), LIMIT) == 0.0
 
 
+def test_retry_after_zero_rests_as_long_as_the_call_waits():
+    """`Retry-After: 0` means half a second for siblings' flights too; 0.2 s means 0.2 s."""
+    now, soon = (errors.RateLimitError("x", status_code=429, retry_after=s) for s in (0.0, 0.2))
+
+    assert fail(Health(), now) == 0.5
+    assert fail(Health(), soon) == 0.2
+
+
+def test_a_key_can_rest_by_its_name():
+    """Also one that has not been asked yet; a shorter rest does not end a longer one."""
+    health = Health()
+    health.rest("key", 0.0, 9.0)
+    health.rest("key", 1.0, 2.0)
+
+    assert health.rest_s("key", 4.0) == 5.0
+    assert health.anything_rests(4.0)
+
+
 def test_cooldowns_can_be_disabled():
     """Nothing rests then."""
     assert fail(Health(CooldownRules(disabled=True)), LIMIT) == 0.0

@@ -244,8 +244,12 @@ def test_a_cancelled_call_leaves_neither_request_behind(two):
 
     async def main():
         async with scillm.Router([row(first), row(second)], hedge_after_s=0.1) as router:
-            with anyio.move_on_after(0.5):
-                await router.acompletion("g", MESSAGES)
+            async with anyio.create_task_group() as group:
+                group.start_soon(router.acompletion, "g", MESSAGES)
+                for server in two:
+                    asked = partial(server.wait_until, lambda server=server: server.requests)
+                    await anyio.to_thread.run_sync(asked)
+                group.cancel_scope.cancel()
             return list(router._board.load.in_flight)
 
     assert anyio.run(main) == [0, 0]

@@ -36,6 +36,15 @@ def test_sizes_are_those_of_the_decoded_image(data):
     assert decoded_bytes("data:image/svg+xml," + quote(data)) == len(data)
 
 
+@pytest.mark.parametrize("head", ["DATA:image/png;base64", "data:Image/PNG;BASE64"])
+def test_the_case_of_a_data_url_hides_no_image(head):
+    """Schemes and media types are written in any case (RFC 3986, 3.1; RFC 6838, 4.2)."""
+    url = f"{head},{base64.b64encode(b'x' * 90).decode()}"
+    asked = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+
+    assert list(inline_images(asked)) == [("messages[0].content[0]", 90)]
+
+
 @given(
     st.lists(st.integers(0, 50), max_size=6),
     st.integers(0, 6),

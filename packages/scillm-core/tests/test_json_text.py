@@ -10,7 +10,7 @@ import time
 
 import pytest
 import scillm.structured
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scillm.errors import JsonTextError, UsageError
 from scillm.structured import clean_json_string, extract_json
@@ -177,6 +177,7 @@ def test_most_of_a_cut_document_is_kept(written):
     assert begins(part.value, value) if part.used else len(value) <= 1
 
 
+@example(text="['\n1']")
 @given(text=st.text("{}[]:,\"' ab12-\n", max_size=40))
 def test_no_value_is_invented_for_any_text(text):
     """Whatever comes: the letters, digits and brackets of the value are the text's, in order."""
@@ -185,7 +186,8 @@ def test_no_value_is_invented_for_any_text(text):
     except JsonTextError:
         return
     part = text[slice(*found.source_span)]
-    written = json.dumps(found.value, ensure_ascii=False)
+    # json writes a raw newline as an escape, whose letter is not the text's.
+    written = json.dumps(found.value, ensure_ascii=False).replace("\\n", " ")
 
     assert found.repaired or found.truncated or same(json.loads(part), found.value)
     if not found.truncated:
@@ -218,6 +220,33 @@ def test_a_slip_of_the_pen_never_changes_the_words(written, data):
         assert same(found.value, valid)
     else:
         assert same(found.value, json.loads(part))
+
+
+@example(value={"": "```json\n{}\n```"}, indent=0)
+@given(value=st.dictionaries(WORDS, VALUES, min_size=1, max_size=4), indent=st.sampled_from([0, 2]))
+def test_an_answer_without_its_first_brace_gives_no_inner_document(value, indent):
+    """A server that continues a prefilled `{` sends the rest only: no piece of it is the answer."""
+    rest = json.dumps(value, indent=indent, ensure_ascii=False)[1:]
+
+    with pytest.raises(JsonTextError):
+        extract_json(rest)
+
+
+@given(
+    words=st.lists(st.from_regex(r"[a-z]{1,5}( [a-z]{1,5})?", fullmatch=True), min_size=2),
+    gap=st.sampled_from([" ", "\n  ", "` ", "' ", "”", "| "]),
+    data=st.data(),
+)
+def test_two_strings_never_become_one(words, gap, data):
+    """Where the comma between two strings went wrong, the list keeps its length or is refused."""
+    place = data.draw(st.integers(1, len(words) - 1))
+    left, right = (json.dumps(part)[1:-1] for part in (words[:place], words[place:]))
+    try:
+        found = extract_json(f"[{left}{gap}{right}]")
+    except JsonTextError:
+        return
+
+    assert found.value == words
 
 
 # -- real answers ------------------------------------------------------------------------------
@@ -261,6 +290,20 @@ ANSWERS = {
     "two fences": ("```json\n[1]\n```\n```json\n[2]\n```", "multiple_documents"),
     "one whole, one broken": ("{'a': 1} or {\"b\": 2}", "multiple_documents"),
     "lost beginning": ('"a": {"b": 1}, "c": 2}', "fragment"),
+    "lost beginning, a document in its text": ('"a": "see [1] there", "b": 2}', "fragment"),
+    "lost beginning, inside a text": ('"see {\'x\': 1} there", "b": 2}', "fragment"),
+    "lost beginning, broken": ('"a": {\'b\': 1}, "c": 2}', "fragment"),
+    "lost beginning, in a fence": ('```json\n"a": "see [1]", "b": 2\n```', "fragment"),
+    "lost first quote": ('{r": "[1]", "s": "x"}', "fragment"),
+    "lost bracket of a list": ('"a", [-2, true, ', "fragment"),
+    "brackets in its thoughts": ('<think>so "a": { and ] </think>{"a": 1}', {"a": 1}),
+    "brackets around it": ('For x in (0, 1]: {"a": 1}, not ]0, 1[', {"a": 1}),
+    "closed inside a number": ('{"r": [], "s": 1}e+20\n}', "fragment"),
+    "inches": ('{"a": "a 5" by 6" pipe",}', {"a": 'a 5" by 6" pipe'}),
+    "a quote too many": ('{"a":" "b c", "d": "e\\"f"}', "dropped_members"),
+    "a quote too many in front": ('[1, {"\n "a": 1, "b\\"c": 2}]', "dropped_members"),
+    "two strings": ('["x y"` "z"]', "dropped_members"),
+    "space in a number": ('{"a": [1 234]}', "dropped_members"),
     "lost bracket": ('{"a": 1}]', "fragment"),
     "doubled key": ('{"a": 1, "a": 2}', "duplicate_key"),
     "doubled key, broken": ("{'a': 1, 'a': 2}", "dropped_members"),
@@ -473,6 +516,7 @@ LARGE = {
     "opening quotes": '{"' * (MB // 2),
     "unfinished string": '{"k": "' + "a" * MB,
     "backslashes": '{"a": "' + "\\" * MB,
+    "escaped quotes": '{"' + '\\"' * (MB // 2) + "\\",
     "misplaced quotes": '["' + 'a"b' * 60_000 + '"]',
     "long and broken": "['" + "a b " * 100_000 + "']",
     "spaces": "{" + " " * MB + "x",

@@ -9,8 +9,9 @@ import pytest
 import trio
 import trio.testing
 from scillm.errors import RateLimitError
+from scillm.resilience.account import account_name, key_name
 from scillm.resilience.limiter import Limiter
-from scillm.resilience.limiter_book import MOST_LIMITERS, LimiterBook, key_name
+from scillm.resilience.limiter_book import MOST_LIMITERS, LimiterBook
 from scillm.resilience.limits import Rates
 
 KEY = "sk-book-0123456789"
@@ -49,6 +50,19 @@ def test_a_key_is_never_kept_or_shown():
         return str(caught.value) + repr(vars(book)) + book.key(KEY).name
 
     assert KEY not in anyio.run(main)
+
+
+def test_an_account_is_an_address_with_a_key_and_tells_no_secret():
+    """One server and one key are one account, however its address ends; passwords are no name."""
+    here, there = "http://h/v1", "http://user:secret@h/v1"
+
+    assert account_name("openai", here, KEY) == account_name("vllm", f"{here}/", KEY)
+    assert account_name("openai", here, None) == here
+    assert account_name("groq", None, None) == "groq"
+    assert account_name("openai", there, KEY) != account_name("openai", here, KEY)
+    assert account_name("openai", there, None) != here
+    assert "secret" not in account_name("openai", there, KEY)
+    assert KEY not in account_name("openai", here, KEY)
 
 
 def test_a_slot_waits_for_the_key_and_for_the_deployment():

@@ -162,7 +162,7 @@ def test_a_clock_that_stands_or_goes_back_gives_nothing_away():
     "wrong",
     [
         {"rpm": 0}, {"rpm": -1}, {"tpm": 0}, {"rpm": inf}, {"rpm": float("nan")}, {"burst": 0.5},
-        {"max_concurrency": 0}, {"cooldown_s": -1},
+        {"max_concurrency": 0}, {"cooldown_s": -1}, {"rpm": "60"}, {"tpm": True},
     ],
 )  # fmt: skip
 def test_rates_that_would_stop_everything_are_refused(wrong):

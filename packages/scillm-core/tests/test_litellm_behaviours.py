@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from functools import partial
 from typing import Any
 
 import anyio
@@ -119,7 +120,9 @@ def test_the_calls_in_the_air_are_bounded_per_deployment(faulty_server, own, def
                     pass
 
             group.start_soon(lambda: each(one, range(12), limit=12))
-            await anyio.sleep(0.4)
+            arrived = partial(faulty_server.wait_until, lambda: len(faulty_server.requests) >= most)
+            await anyio.to_thread.run_sync(arrived)
+            await anyio.sleep(0.2)  # for one too many
             began = len(seen)
             for gate in gate_of:
                 gate.open()

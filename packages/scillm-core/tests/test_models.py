@@ -115,3 +115,59 @@ def test_upstream_fields_named_like_methods_are_readable_by_key(fields):
     for name, value in fields.items():
         assert message[name] == value
         assert message.get(name) == value
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"choices": st.just([])},
+        optional={
+            "id": st.text(max_size=3),
+            "model": st.text(max_size=3) | st.none(),
+            "created": st.integers(0, 9) | st.none(),
+            "system_fingerprint": st.none() | st.text(max_size=3),
+            "unknown": json_values,
+        },
+    )
+)
+def test_a_read_answer_is_one_that_was_made(document):
+    """What comes off the wire equals the record of the same fields: no field is left without."""
+    read = read_completion(document)
+
+    said = {name: value for name, value in document.items() if value is not None}
+    extra = {name: document[name] for name in document if name == "unknown"}
+    made = Completion(**{name: said[name] for name in said if name != "unknown"}, extra=extra)
+    assert (read, read.__dict__.keys()) == (made, made.__dict__.keys())
+    assert read.additional_kwargs is not read_completion(document).additional_kwargs
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))])
+def test_side_information_that_nobody_looked_at_travels_along(way):
+    """It is written down when it is first wanted; a copy made before that has it too, as data."""
+    answer = read_completion(REPLY).with_additional_later(lambda: {"scillm": {"provider": "p"}})
+
+    copied = way(answer)
+
+    assert copied.__dict__.keys() == read_completion(REPLY).__dict__.keys()
+    assert copied == answer
+    assert copied.scillm_meta == {"provider": "p"}
+
+
+def test_side_information_is_made_once():
+    """Whoever looks again finds the same object, with what was written into it meanwhile."""
+    made = []
+    answer = read_completion(REPLY).with_additional_later(lambda: made.append(1) or {})
+
+    answer.additional_kwargs["own"] = 1
+
+    assert answer.additional_kwargs == {"own": 1}
+    assert answer.with_additional({"other": 2}).additional_kwargs == {"other": 2}
+    assert len(made) == 1
+    with pytest.raises(AttributeError, match="no field 'missing'"):
+        _ = answer.missing

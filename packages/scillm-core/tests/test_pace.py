@@ -288,6 +288,19 @@ def test_a_call_larger_than_the_tokens_left_waits_for_the_reset():
     assert pace.wait_s(0.0) == 10.0
 
 
+def test_a_turn_that_was_not_used_is_there_for_others():
+    """Of the rate, of the tokens, and of what a header said is left."""
+    headers = {"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "60s"}
+    pace = Pace(Rates(rpm=60, tpm=6000, burst=1, adaptive=False))
+    pace.after_headers(0.0, headers, unix_now=0.0)
+    pace.take(0.0, 500.0)
+    taken_s = pace.wait_s(0.0, 100.0)
+    pace.give_back(500.0)
+
+    assert taken_s > 0
+    assert pace.wait_s(0.0, 100.0) == 0
+
+
 @given(st.floats(0, 1000), st.floats(0, 1000))
 def test_what_a_call_really_used_counts(expected, used):
     """Expecting wrongly and settling is the same as having known."""

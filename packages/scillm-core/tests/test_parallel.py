@@ -122,6 +122,27 @@ def test_completion_order_when_it_is_asked_for(faulty_server):
     assert {r.index for r in both} == {r.index for r in streamed} == {0, 1}
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_wait_for_the_next_result_that_is_cancelled_loses_none(faulty_server, backend):
+    """Asking for results with a timeout, again and again, gives every one of them, and an end."""
+    slow = Stall(0.15, Json(completion_object("late")))
+    faulty_server.queue(CHAT_PATH, *[slow] * 6)
+
+    async def main():
+        found = []
+        async with scillm.Router() as router:
+            stream = router.parallel_as_completed([request(faulty_server)] * 6, concurrency=2)
+            with anyio.fail_after(20):
+                while True:
+                    with anyio.move_on_after(0.02):
+                        try:
+                            found.append((await anext(stream)).index)
+                        except StopAsyncIteration:
+                            return found
+
+    assert sorted(anyio.run(main, backend=backend)) == list(range(6))
+
+
 def test_leaving_as_completed_early_cancels_the_rest(faulty_server):
     """A broken-off iteration leaves no request behind."""
     faulty_server.queue(CHAT_PATH, Json(completion_object("first")))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scillm.errors import StoredRunError
+from scillm.errors import ScillmError, StoredRunError
 from scillm.records import Job, JobResult, evolve
 from scillm.runs import recorded
 from scillm.runs.blobs import Blobs
@@ -18,6 +19,7 @@ from scillm.runs.canonical import digest
 from scillm.runs.export import export, unpack
 from scillm.runs.manifest import finding
 from scillm.runs.record import (
+    BLOBS,
     MEASURED,
     OUTSIDE,
     ROWS,
@@ -237,6 +239,80 @@ def test_verifying_finds_a_record_with_rows_missing(tmp_path):
     assert "ends after 5 rows" in found.problems[0]
 
 
+@settings(max_examples=60)
+@given(data=st.data())
+def test_verifying_sees_any_changed_byte_of_any_file(tmp_path_factory, data):
+    """Journals, values, manifest and job: whichever byte is changed, or wherever a file is cut."""
+    _, manifest, folder = kept(tmp_path_factory.mktemp("run"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    raw = path.read_bytes()
+    # The newline that ends a JSON document carries nothing; that of a journal's row does.
+    most = len(raw) - (2 if path.suffix == ".json" else 1)
+    place = data.draw(st.integers(0, most))
+    changed = data.draw(st.integers(0, 255).filter(lambda byte: byte != raw[place]))
+    path.write_bytes(
+        data.draw(st.sampled_from([raw[:place] + bytes([changed]) + raw[place + 1 :], raw[:place]]))
+    )
+    store = RunStore(folder.parent)
+    try:
+        problems = anyio.run(
+            lambda: recorded.verify(Squares(), store.load(manifest.run_id), folder)
+        ).problems
+    except ScillmError as error:
+        problems = [str(error)]
+
+    assert problems
+
+
+def test_verifying_reads_values_that_the_walk_does_not(tmp_path):
+    """What a run keeps beside its answers (code, say) is checked as well."""
+    _, manifest, folder = kept(tmp_path)
+    blobs = Blobs(folder / BLOBS)
+    path = blobs.path(blobs.put("def solve(x): return x"))
+    path.write_text('"def solve(x): return y"')
+
+    found = anyio.run(recorded.verify, Squares(), manifest, folder)
+
+    assert len(found.problems) == 1
+    assert f"{path} was changed" in found.problems[0]
+
+
+def test_verifying_sees_a_fact_that_was_changed(tmp_path):
+    """Also what no walk can show, such as the machine a run was made on."""
+    store, manifest, folder = kept(tmp_path)
+    path = folder / "manifest.json"
+    document = json.loads(path.read_text())
+    document["environment"]["python"] = "3.4.0"
+    path.write_text(json.dumps(document))
+
+    found = anyio.run(recorded.verify, Squares(), store.load(manifest.run_id), folder)
+
+    assert [f"{path} was changed after" in problem for problem in found.problems] == [True]
+
+
+def test_verifying_wants_the_digest_of_the_manifest(tmp_path):
+    """A manifest from which the digest was taken away is not called whole."""
+    store, manifest, folder = kept(tmp_path)
+    path = folder / "manifest.json"
+    document = json.loads(path.read_text())
+    del document["digest"]
+    path.write_text(json.dumps(document))
+
+    found = anyio.run(recorded.verify, Squares(), store.load(manifest.run_id), folder)
+
+    assert [f"{path} has no digest" in problem for problem in found.problems] == [True]
+
+
+def test_verifying_misses_a_file(tmp_path):
+    """A run without the job it began with is not whole."""
+    _, manifest, folder = kept(tmp_path)
+    (folder / "job.json").unlink()
+
+    with pytest.raises(StoredRunError, match=r"job\.json is missing"):
+        anyio.run(recorded.verify, Squares(), manifest, folder)
+
+
 def test_verifying_needs_a_record(tmp_path):
     """A run kept without one is not called sound."""
     store = RunStore(tmp_path / "runs")
@@ -317,6 +393,59 @@ def test_a_file_that_is_no_export_is_refused(tmp_path):
     for name in ("a.zip", "absent.zip"):
         with pytest.raises(StoredRunError, match="not an exported run"):
             unpack(tmp_path / name, tmp_path / "runs")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that cannot be read")
+def test_an_export_that_fails_leaves_no_file(tmp_path):
+    """A folder that is not there, or a file that cannot be read, is told; nothing is left."""
+    _, _, folder = kept(tmp_path)
+    (folder / "unreadable").symlink_to("/proc/self/mem")
+
+    for target in (tmp_path / "none" / "a.zip", tmp_path / "a.zip"):
+        with pytest.raises(StoredRunError, match=r"a\.zip cannot be written"):
+            export(folder, target)
+
+        assert not target.exists()
+
+
+def test_a_damaged_export_is_refused(tmp_path):
+    """Whichever byte was changed: refused, or unpacked to a run that verifying then finds wrong."""
+    _, manifest, folder = kept(tmp_path)
+    whole = tmp_path / "whole.zip"
+    export(folder, whole)
+    raw = whole.read_bytes()
+    for place in range(0, len(raw), 41):
+        path = tmp_path / f"{place}.zip"
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 0x55]) + raw[place + 1 :])
+        store = RunStore(tmp_path / f"at-{place}")
+        try:
+            run_id = unpack(path, store.root)
+            found = anyio.run(recorded.verify, Squares(), store.load(run_id), store.folder(run_id))
+        except ScillmError:
+            continue
+
+        # Dates and attributes of the zip are not the run's.
+        assert found.problems or (found.head == manifest.record["head"] and run_id == folder.name)
+
+
+def test_an_answer_that_was_paid_for_is_kept_before_the_first_row(tmp_path):
+    """A run killed after a model's first answer, but before its first row, can be resumed."""
+
+    class Asks(Squares):
+        async def run_recorded(self, job, record, /):
+            if record.known(f"{OUTSIDE}model") is None:
+                record.keep(f"{OUTSIDE}model", "an answer")
+                raise Stop
+            return await super().run_recorded(job, record)
+
+    store = RunStore(tmp_path / "runs")
+    with pytest.raises(Stop):
+        anyio.run(recorded.keep_job, Asks(), JOB, store)
+    (run_id,) = store.unfinished()
+
+    manifest = anyio.run(recorded.resume, Asks(), store.begun(run_id), store)
+
+    assert manifest.summary == {"items": 5}
 
 
 def test_an_unfinished_run_is_found_by_the_start_of_its_id(tmp_path):

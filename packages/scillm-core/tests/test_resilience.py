@@ -71,6 +71,20 @@ def test_a_throttled_call_succeeds_and_tells_how(faulty_server, stream):
     assert [a["status_code"] for a in answer.scillm_meta["attempts"]] == [429, 503, None]
 
 
+@pytest.mark.parametrize(("announced", "waited_s"), [(0, 0.5), (0.1, 0.1)])
+def test_only_a_pause_of_zero_is_made_longer(faulty_server, announced, waited_s):
+    """`Retry-After: 0` becomes half a second; a tenth of a second stays one, but for the jitter."""
+    faulty_server.queue(CHAT_PATH, busy(retry_after=announced))
+    told, started = [], time.monotonic()
+
+    scillm.completion(
+        "openai/m", MESSAGES, api_base=faulty_server.base_url, on_attempt=told.append, **FAST
+    )
+
+    assert time.monotonic() - started >= waited_s
+    assert waited_s <= told[0]["next_sleep_s"] <= 1.25 * waited_s
+
+
 def test_the_announced_pause_is_waited(faulty_server):
     """Retry-After on a real reply: no request arrives before it is over."""
     faulty_server.queue(CHAT_PATH, busy(retry_after=0.8))

@@ -84,7 +84,7 @@ def test_an_announced_pause_is_never_cut_short(cls, retry_after, draw, attempt, 
     )
 
     if decision.wait_s is not None:
-        assert decision.wait_s >= max(retry_after, rest_s, 0.5)
+        assert decision.wait_s >= max(retry_after or 0.5, rest_s)
     else:
         assert decision.why == "time_budget"
         assert max(retry_after, rest_s) > 0
@@ -128,6 +128,15 @@ def test_zero_is_raised_to_a_short_wait():
     assert announced_wait(error) == 0.5
     assert Backoff().next_delay(error, state(draw=0.0)) == 0.5
     assert announced_wait(errors.SchemaError("x")) is None
+
+
+@given(RETRYABLE, st.floats(1e-3, 0.499))
+def test_a_short_wait_is_taken_at_its_word(cls, retry_after):
+    """`retry-after-ms: 20` is 20 ms: only 0, and a date in the past, becomes half a second."""
+    error = cls("x", retry_after=retry_after)
+
+    assert announced_wait(error) == retry_after
+    assert Backoff().next_delay(error, state(draw=0.0)) == retry_after
 
 
 def test_honor_retry_after_can_be_switched_off():

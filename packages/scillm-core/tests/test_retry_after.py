@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from email.utils import formatdate
 
 import pytest
@@ -66,7 +67,33 @@ def test_geminis_retry_info_in_the_body_counts():
     assert parse_retry_after({"retry-after": "3"}, body, now=NOW) == 3.0
 
 
-@pytest.mark.parametrize("value", ["", "soon", "nan", "inf", "1e999", "Wed, 99 Foo", "-"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "Sun, 06 Nov 1994 09:49:37 +0100",
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_a_date_is_the_same_moment_wherever_the_program_runs(monkeypatch, zone, date):
+    """All three forms of RFC 9110 section 5.6.7 are GMT, also the one that does not say so."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        found = parse_retry_after({"retry-after": date}, now=784_111_777.0 - 30.0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert found == 30.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "soon", "nan", "inf", "1e999", "Wed, 99 Foo", "-", "Sun, 06 Nov 99999 08:49:37 GMT"],
+)
 def test_nonsense_is_not_a_wait(value):
     """A header that says nothing is no wait, not zero and not for ever."""
     assert parse_retry_after({"retry-after": value}, b"{}", now=NOW) is None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import anyio
 import pytest
 import scillm
 from scillm import errors
 from scillm.events import AttemptFailed, AttemptStarted, AttemptSucceeded
 from scillm.plugins.groups import HOOKS, PROVIDERS
+from scillm.plugins.hooks import Hooks
+from scillm.plugins.registry import Registry
 from support.faulty import CHAT_PATH, FaultyServer, Json, Sse, Stall, event
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -301,3 +306,87 @@ def test_an_event_loop_that_ends_leaves_no_connection_behind(faulty_server):
 
     faulty_server.wait_until(lambda: faulty_server.open_connections == 0)
     assert faulty_server.connections == 1
+
+
+class Words(dict):
+    """A message that can be seen to be forgotten."""
+
+
+def test_an_answer_does_not_keep_its_question_alive(two):
+    """A program that collects answers needs memory for answers only, looked at or not."""
+    server = two[0]
+    with scillm.Router([row(server)]) as router:
+        question = [Words(role="user", content="hi")]
+        asked = weakref.ref(question[0])
+        answer = router.completion("g", question)
+        del question
+        gc.collect()
+
+        assert asked() is None
+        assert answer.scillm_meta["requested_model"] == "g"
+
+
+class Kept:
+    """A provider that holds something. Remembers what was built and what was closed."""
+
+    built = 0
+    closed = 0
+
+    def __init__(self, endpoint, host):
+        type(self).built += 1
+
+    async def complete(self, request, /):
+        return scillm.Completion(model=request.model)
+
+    async def aclose(self):
+        type(self).closed += 1
+
+
+def test_the_provider_of_calls_that_name_their_own_is_kept_and_closed():
+    """Calls to the same target share what it holds, and closing the Router lets go of it."""
+
+    class Held(Kept):
+        pass
+
+    registry = Registry()
+    registry.register(PROVIDERS, "held", Held)
+    with scillm.Router(registry=registry) as router:
+        for _ in range(3):
+            router.completion("held/m", MESSAGES)
+
+        assert (Held.built, Held.closed) == (1, 0)
+    assert (Held.built, Held.closed) == (1, 1)
+
+
+def test_calls_do_not_share_a_mocked_error():
+    """Each call's error has the attempts of that call, whoever else was given the same mock."""
+    given = errors.RateLimitError("no", status_code=429)
+    raised = []
+    with scillm.Router() as router:
+        for _ in range(2):
+            with pytest.raises(errors.RateLimitError, match="no") as one:
+                router.completion("echo/m", MESSAGES, mock_response=given)
+            raised.append(one.value)
+
+    assert raised[0] is not raised[1]
+    assert given.attempts == ()
+    assert [len(error.attempts) for error in raised] == [1, 1]
+
+
+def test_a_hook_that_stops_a_call_leaves_nothing_set_aside(two):
+    """With strict plugins its error is raised; budget and load forget the call that never left."""
+
+    class Broken:
+        def scillm_event(self, event):
+            raise ValueError("no more calls")
+
+    registry = Registry()
+    registry.register(HOOKS, "broken", Broken)
+    hooks = Hooks(registry, strict=True)
+    with scillm.Router([row(two[0])], registry=registry, hooks=hooks, budget={"requests": 5}) as r:
+        with pytest.raises(ValueError, match="no more calls"):
+            r.completion("g", MESSAGES)
+
+        assert (r.spend().requests, r.spend().reserved_requests) == (0, 0)
+        assert r._board.load.in_flight == [0]
+    assert two[0].requests == []

@@ -111,6 +111,133 @@ def test_headers_without_a_word_about_limits_add_nothing():
     assert with_side(answer, {"request_id": "r"}).scillm_meta == {"request_id": "r"}
 
 
+# -- one key, several deployments ------------------------------------------------------------------
+
+
+def rows(server, *keys):
+    return [
+        {
+            "model_name": "g",
+            "litellm_params": {
+                "model": f"openai/m{n}", "api_base": server.base_url, "api_key": key,
+                "order": n,
+            },
+            "model_info": {"id": f"row-{n}"},
+        }
+        for n, key in enumerate(keys, start=1)
+    ]  # fmt: skip
+
+
+def ask_many(router, names, count):
+    async def main():
+        began = time.monotonic()
+        await each(
+            lambda n: router.acompletion(names[n % len(names)], MESSAGES), range(count), limit=count
+        )
+        return time.monotonic() - began
+
+    return anyio.run(main)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"settings": {"rate_limit_qps": 10.0}}, {"settings": {}, "key_rpm": 600}]
+)
+def test_a_rate_is_that_of_a_key(faulty_server, arguments):
+    """50 calls at 10/s to two deployments: 4 s with one key, 1.5 s where each has its own."""
+    one, other = "sk-one-11111", "sk-two-22222"
+
+    with scillm.Router(rows(faulty_server, one, one), **arguments) as router:
+        shared_s = ask_many(router, ["row-1", "row-2"], 50)
+    with scillm.Router(rows(faulty_server, one, other), **arguments) as router:
+        apart_s = ask_many(router, ["row-1", "row-2"], 50)
+
+    assert shared_s >= (50 - 10) / 10 - 0.05
+    assert (25 - 10) / 10 - 0.05 <= apart_s < 3.9
+
+
+def test_calls_that_name_their_own_target_share_the_rate_of_their_key(faulty_server):
+    """Two models at one address with one key, no model_list."""
+    call = {"api_base": faulty_server.base_url, "api_key": "sk-one-11111"}
+
+    async def main():
+        async with scillm.Router(settings={"rate_limit_qps": 20.0}) as router:
+            began = time.monotonic()
+            await each(
+                lambda n: router.acompletion(f"openai/m{n % 2}", MESSAGES, **call),
+                range(40),
+                limit=40,
+            )
+            return time.monotonic() - began
+
+    assert anyio.run(main) >= (40 - 20) / 20 - 0.05
+
+
+def busy(wait_s):
+    return Json({"error": {"message": "busy"}}, 429, {"retry-after": str(wait_s)})
+
+
+@pytest.mark.parametrize("where", ["setting", "argument"])
+def test_a_429_of_the_key_rests_every_deployment_that_has_it(faulty_server, where):
+    """The next call goes to the other key at once; with one key it waits until the pause ends."""
+    scope = {"rate_limit_scope": "key"}
+    more = {"settings": scope} if where == "setting" else {"settings": {}, **scope}
+    one, other = "sk-one-11111", "sk-two-22222"
+
+    with scillm.Router(rows(faulty_server, one, one, other), **more, **FAST) as router:
+        faulty_server.queue(CHAT_PATH, busy(4))
+        began = time.monotonic()
+        first = router.completion("g", MESSAGES)
+        elsewhere_s = time.monotonic() - began
+        resting = router.resting()
+        router.completion("row-2", MESSAGES)
+        rested_s = time.monotonic() - began
+
+    assert first.scillm_meta["endpoint"] == "row-3"
+    assert elsewhere_s < 3.5
+    assert rested_s >= 4
+    assert one not in str(resting)
+    assert f"{faulty_server.base_url} key-" in str(resting)
+
+
+def test_a_429_rests_the_deployment_alone_unless_it_is_said_to_be_the_keys(faulty_server):
+    """Most upstreams limit the models of a key separately."""
+    key = "sk-one-11111"
+
+    with scillm.Router(rows(faulty_server, key, key), settings={}, **FAST) as router:
+        faulty_server.queue(CHAT_PATH, busy(5))
+        began = time.monotonic()
+        answer = router.completion("g", MESSAGES)
+
+    assert answer.scillm_meta["endpoint"] == "row-2"
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"key_rpm": 0}, {"key_tpm": "many"}, {"key_rpm": True}, {"rate_limit_scope": "vendor"},
+     {"settings": {"rate_limit_scope": "Key"}}],
+)  # fmt: skip
+def test_limits_of_a_key_that_cannot_be_meant_are_refused(arguments):
+    """When the Router is made, with what was wanted and what came."""
+    with pytest.raises(errors.UsageError, match=r"must be .* but is"):
+        scillm.Router(**arguments)
+
+
+def test_tokens_of_a_key_hold_for_its_deployments(faulty_server):
+    """What an answer used is paid off before the next call with that key starts."""
+    reply = completion_object("a")
+    faulty_server.route(CHAT_PATH, Json({**reply, "usage": {"prompt_tokens": 100,
+        "completion_tokens": 50, "total_tokens": 150}}))  # fmt: skip
+    key = "sk-one-11111"
+
+    with scillm.Router(rows(faulty_server, key, key), settings={}, key_tpm=6000) as router:
+        began = time.monotonic()
+        for name in ("row-1", "row-2", "row-1"):
+            router.completion(name, MESSAGES)
+
+    assert time.monotonic() - began >= (300 - 100) / 100 - 0.05
+
+
 # -- the Router's Redis ----------------------------------------------------------------------------
 
 
@@ -188,6 +315,29 @@ def test_two_routers_share_one_rate_and_one_pause(faulty_server, port):
     took_s, paused_s = anyio.run(main)
     assert took_s >= (40 - 20) / 20 - 0.05
     assert paused_s >= 0.7
+
+
+def test_redis_knows_a_key_by_its_hash_only(faulty_server, port):
+    """Rates of a key are shared between processes too, and its name tells nobody the key."""
+    key = "sk-one-11111"
+
+    async def main():
+        async with paced(port) as one, paced(port) as other:
+            began = time.monotonic()
+            await each(
+                lambda n: (one, other)[n % 2].acompletion(
+                    f"openai/m{n % 2}", MESSAGES, api_base=faulty_server.base_url, api_key=key
+                ),
+                range(40),
+                limit=40,
+            )
+            return time.monotonic() - began
+
+    assert anyio.run(main) >= (40 - 20) / 20 - 0.05
+    with redis.Redis(port=port) as client:
+        names = b"\n".join(client.keys("*"))
+    assert names.count(b"account-") == 1
+    assert key.encode() not in names
 
 
 def test_when_redis_dies_calls_go_on_at_this_process_own_rate(faulty_server, tmp_path, caplog):

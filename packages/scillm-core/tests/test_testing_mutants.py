@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 MUTANTS = Path(__file__).parent / "mutants"
-FILES = ("policies", "providers", "strategies", "verifiers")
+FILES = ("embeddings", "policies", "providers", "strategies", "verifiers")
 
 
 def classes(file: str) -> Mapping[str, type]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
 from contextlib import contextmanager
@@ -420,8 +422,6 @@ def test_a_slow_reader_is_no_silent_server(way, faulty_server):
 @either
 def test_connecting_has_a_time_of_its_own(way):
     """A server that takes no connections is given up long before the call's time."""
-    import socket
-
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -585,25 +585,26 @@ def test_nothing_is_sent_twice(way, faulty_server, method):
 
 
 @either
-def test_a_hundred_calls_at_once_mix_nothing_and_reuse_their_connections(way, faulty_server):
-    """Every caller gets its own answer; a second hundred opens no further connection."""
+@pytest.mark.parametrize("at_once", [100, 200])
+def test_calls_at_once_mix_nothing_and_reuse_their_connections(way, faulty_server, at_once):
+    """Every caller gets its own answer; as many calls once more open no further connection."""
     faulty_server.route("/echo", lambda request: Reply(200, {}, request.body))
     answers = {}
 
     async def main(transport):
         async def one(number):
-            call = call_to(faulty_server, "/echo", body=b"%d" % number)
+            call = call_to(faulty_server, "/echo", body=b"%d" % number, timeout_s=60.0)
             answers[number] = (await transport.send(call)).body
 
-        for start in (0, 100):
+        for start in (0, at_once):
             async with anyio.create_task_group() as group:
-                for number in range(start, start + 100):
+                for number in range(start, start + at_once):
                     group.start_soon(one, number)
 
-    way.run(main)
+    way.run(main, connect_timeout_s=60.0)
 
-    assert answers == {number: b"%d" % number for number in range(200)}
-    assert faulty_server.connections <= 100
+    assert answers == {number: b"%d" % number for number in range(2 * at_once)}
+    assert faulty_server.connections <= at_once
 
 
 @either
@@ -824,6 +825,36 @@ def test_a_second_connection_takes_the_session_up_again(way, certificates):
         stats = context.session_stats()
 
     assert (stats["accept_good"], stats["hits"]) == (4, 3)
+
+
+@either
+def test_a_server_without_a_goodbye_leaves_no_socket_open(way, certificates):
+    """When the loop ends, so do its connections, even one whose TLS end was never answered."""
+    held = threading.Event()
+
+    def serve(listener):
+        accepted, _ = listener.accept()
+        with certificates.server_context().wrap_socket(accepted, server_side=True) as client:
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+            held.wait(30)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        try:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+            call = HttpCall(method="GET", url=url, timeout_s=10.0)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                reply = way.send(call, ca_bundle=certificates.authority)
+                gc.collect()
+        finally:
+            held.set()
+            server.join()
+
+    assert reply.body == b"ok"
+    assert [str(one.message) for one in told if one.category is ResourceWarning] == []
 
 
 # -- proxies ---------------------------------------------------------------------------------------

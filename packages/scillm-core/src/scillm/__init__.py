@@ -6,7 +6,7 @@ The public names are found at first use, so that `import scillm` costs nothing.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scillm.api import acompletion, completion
+    from scillm.api import acompletion, aembedding, completion, embedding
     from scillm.errors import (
         AmbiguousModelError,
         APIConnectionError,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         UnsupportedParamError,
         UsageError,
     )
-    from scillm.models import Completion, CompletionChunk
+    from scillm.models import Completion, CompletionChunk, EmbeddingResponse
     from scillm.plugins.registry import Registry
     from scillm.recording import record, replay
     from scillm.records import ChatRequest, Claim, Endpoint, Job, Limits, Outcome, Trial, Verdict
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from scillm.search.tasks import Solution, Task
 
 _HOMES = {
-    "scillm.api": ("acompletion", "completion"),
-    "scillm.models": ("Completion", "CompletionChunk"),
+    "scillm.api": ("acompletion", "aembedding", "completion", "embedding"),
+    "scillm.models": ("Completion", "CompletionChunk", "EmbeddingResponse"),
     "scillm.plugins.registry": ("Registry",),
     "scillm.recording": ("record", "replay"),
     "scillm.records": (
@@ -108,6 +108,7 @@ __all__ = [
     "ConflictError",
     "ContentPolicyViolationError",
     "ContextWindowExceededError",
+    "EmbeddingResponse",
     "Endpoint",
     "EngineError",
     "ImageRejectedError",
@@ -151,9 +152,11 @@ __all__ = [
     "UsageError",
     "Verdict",
     "acompletion",
+    "aembedding",
     "asolve",
     "cache_stats",
     "completion",
+    "embedding",
     "initialize_cache",
     "record",
     "replay",

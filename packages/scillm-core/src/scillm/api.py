@@ -1,4 +1,4 @@
-"""`completion` and `acompletion`: one call with no Router of your own."""
+"""`completion`, `embedding` and their async forms: one call with no Router of your own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from scillm.routing.default import default_router
 
 if TYPE_CHECKING:
-    from scillm.models import Completion
+    from scillm.models import Completion, EmbeddingResponse
     from scillm.records import Message
     from scillm.routing.streams import AsyncCompletionStream, CompletionStream
 
@@ -148,3 +148,38 @@ def completion(
 ) -> Completion | CompletionStream:
     """The synchronous form of `acompletion`, for scripts, threads, notebooks, forked children."""
     return default_router().completion(model, messages, stream=stream, **arguments)
+
+
+async def aembedding(
+    model: str | None = None,
+    input: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None = None,
+    *,
+    dimensions: int | None = None,
+    encoding_format: Literal["float", "base64"] | None = None,
+    user: str | None = None,
+    **arguments: Any,
+) -> EmbeddingResponse:
+    """Turn `input`, a text or several, into vectors: `.data[i].embedding` belongs to `input[i]`.
+
+    `model`, `timeout`, `api_base`, `api_key`, `extra_headers`, `extra_body`, retries, fallbacks and
+    budgets are those of `acompletion`; every other argument is the provider's. Vectors of different
+    models cannot be compared, so a fallback should serve the same one.
+
+    Raises `UsageError` when nothing was sent, and `ProviderError` when the upstream failed.
+    """
+    arguments |= {"dimensions": dimensions, "encoding_format": encoding_format, "user": user}
+    return await default_router().aembedding(model, input, **arguments)
+
+
+def embedding(
+    model: str | None = None,
+    input: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None = None,
+    *,
+    dimensions: int | None = None,
+    encoding_format: Literal["float", "base64"] | None = None,
+    user: str | None = None,
+    **arguments: Any,
+) -> EmbeddingResponse:
+    """The synchronous form of `aembedding`, for scripts, threads, notebooks, forked children."""
+    arguments |= {"dimensions": dimensions, "encoding_format": encoding_format, "user": user}
+    return default_router().embedding(model, input, **arguments)

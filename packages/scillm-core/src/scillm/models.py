@@ -1,16 +1,24 @@
 """OpenAI-shaped answers: by attribute and by key, unknown fields kept, plain JSON on demand.
 
-Shape: the Chat Completions API reference (`chat.completion` and `chat.completion.chunk` objects).
+Shape: the API reference (the objects `chat.completion`, `chat.completion.chunk`, `embedding`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from attrs import field, fields, frozen
 
 from scillm.records import Json  # noqa: TC001 - read at run time by the converter of http.wire
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Record = TypeVar("Record", bound="OpenAIRecord")
+
+LATER = "_make_additional_kwargs"
+"""Where an answer keeps what will make its side information, in place of that."""
 
 ALWAYS_SHOWN = frozenset({"content", "finish_reason"})
 """Fields that `to_dict` shows even when they are null, as the API does."""
@@ -24,6 +32,13 @@ def _plain(value: Json) -> Json:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
+
+
+def made(cls: type[Record], values: dict[str, Any]) -> Record:
+    """A record with `values` of all its fields: its `__init__` at a third of the cost."""
+    record = object.__new__(cls)
+    object.__setattr__(record, "__dict__", values)
+    return record
 
 
 _NAMES: dict[type, tuple[str, ...]] = {}
@@ -165,8 +180,51 @@ class CompletionChunk(OpenAIRecord):
     system_fingerprint: str | None = None
 
 
+class Answered(OpenAIRecord):
+    """What chat answers and vectors have in common: usage, and side information by subject."""
+
+    model: str
+    usage: Usage | None
+    additional_kwargs: dict[str, Json]
+
+    def with_additional(self, additional_kwargs: dict[str, Json]) -> Self:
+        """The same answer with other side information; several times as fast as `evolve`."""
+        values = {**self.__dict__, "additional_kwargs": additional_kwargs}
+        values.pop(LATER, None)
+        return made(type(self), values)
+
+    def with_additional_later(self, make: Callable[[], dict[str, Json]]) -> Self:
+        """The same answer with the side information that `make` gives when it is first wanted."""
+        values = {**self.__dict__, LATER: make}
+        values.pop("additional_kwargs", None)
+        return made(type(self), values)
+
+    def __getattr__(self, name: str) -> Any:
+        make = self.__dict__.get(LATER) if name == "additional_kwargs" else None
+        if make is None:
+            return super().__getattr__(name)
+        # Two threads may make it; both must get the same one, because a caller may write into it.
+        return self.__dict__.setdefault(name, make())
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "additional_kwargs": self.additional_kwargs}
+        state.pop(LATER, None)
+        return state
+
+    @property
+    def scillm_meta(self) -> Mapping[str, Json]:
+        """View of `additional_kwargs["scillm"]`: requested, resolved and served model, attempts."""
+        meta: Mapping[str, Json] = self.additional_kwargs.get("scillm", {})
+        return meta
+
+    @property
+    def _hidden_params(self) -> Mapping[str, Json]:
+        """The older name of `scillm_meta`."""
+        return self.scillm_meta
+
+
 @frozen(kw_only=True, slots=False)
-class Completion(OpenAIRecord):
+class Completion(Answered):
     """An answer. Side information lives in `additional_kwargs`, by subject."""
 
     _own: ClassVar[frozenset[str]] = frozenset({"extra", "additional_kwargs"})
@@ -180,23 +238,6 @@ class Completion(OpenAIRecord):
     system_fingerprint: str | None = None
     additional_kwargs: dict[str, Json] = field(factory=dict, repr=False)
 
-    def with_additional(self, additional_kwargs: dict[str, Json]) -> Completion:
-        """The same answer with other side information; several times as fast as `evolve`."""
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__, additional_kwargs=additional_kwargs)
-        return copy
-
-    @property
-    def scillm_meta(self) -> Mapping[str, Json]:
-        """View of `additional_kwargs["scillm"]`: requested, resolved and served model, attempts."""
-        meta: Mapping[str, Json] = self.additional_kwargs.get("scillm", {})
-        return meta
-
-    @property
-    def _hidden_params(self) -> Mapping[str, Json]:
-        """The older name of `scillm_meta`."""
-        return self.scillm_meta
-
     @property
     def text(self) -> str:
         """Text of the first choice; empty when it has none."""
@@ -205,3 +246,25 @@ class Completion(OpenAIRecord):
             parts = (part.get("text") for part in content if isinstance(part, Mapping))
             return "".join(part for part in parts if isinstance(part, str))
         return content if isinstance(content, str) else ""
+
+
+@frozen(kw_only=True, slots=False)
+class Embedding(OpenAIRecord):
+    """One vector: a list of numbers, or base64 text where the call asked for that."""
+
+    object: str = "embedding"
+    index: int = 0
+    embedding: Any = None
+
+
+@frozen(kw_only=True, slots=False)
+class EmbeddingResponse(Answered):
+    """Vectors in the order of the input. Side information as of a `Completion`."""
+
+    _own: ClassVar[frozenset[str]] = frozenset({"extra", "additional_kwargs"})
+
+    object: str = "list"
+    data: list[Embedding] = field(factory=list)
+    model: str = ""
+    usage: Usage | None = None
+    additional_kwargs: dict[str, Json] = field(factory=dict, repr=False)

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from scillm.errors import ScillmError
     from scillm.events import Event
-    from scillm.models import Completion, CompletionChunk
+    from scillm.models import Completion, CompletionChunk, EmbeddingResponse
     from scillm.records import (
         ChatRequest,
         Claim,
+        EmbeddingRequest,
         Endpoint,
         HttpCall,
         HttpReply,
@@ -48,6 +49,15 @@ class Streams(Protocol):
         self, request: ChatRequest, /
     ) -> AbstractAsyncContextManager[AsyncIterator[CompletionChunk]]:
         """Open the answer to `request`; leaving the context closes the upstream."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A provider that can turn texts into vectors."""
+
+    async def embed(self, request: EmbeddingRequest, /) -> EmbeddingResponse:
+        """One vector per piece of the input, in its order; raises as `Provider.complete` does."""
         ...
 
 

@@ -31,6 +31,28 @@ class ChatRequest:
 
 
 @frozen(kw_only=True)
+class EmbeddingRequest:
+    """Texts to be turned into vectors by one model. `params` go to the provider untouched.
+
+    `input` is a text or a list of texts; or a list of token numbers, or a list of such lists.
+    """
+
+    model: str
+    input: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+    params: Mapping[str, Json] = field(factory=dict)
+    timeout_s: float = 600.0
+    requested_model: str = ""
+    """What the caller asked for, before any alias was resolved."""
+
+    @property
+    def pieces(self) -> Sequence[str | Sequence[int]]:
+        """Each text, or list of token numbers, that gets a vector of its own."""
+        given: Any = self.input
+        is_one = isinstance(given, str) or isinstance(given[0], int)
+        return [given] if is_one else given
+
+
+@frozen(kw_only=True)
 class Endpoint:
     """Where a provider is reached, and with which credentials. Secrets are never shown by repr."""
 
@@ -251,6 +273,7 @@ __all__ = [
     "ChatRequest",
     "Check",
     "Claim",
+    "EmbeddingRequest",
     "Endpoint",
     "Finding",
     "HttpCall",

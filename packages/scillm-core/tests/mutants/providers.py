@@ -150,6 +150,41 @@ class TestForeignError(Refuses):
             return await super().complete(evolve(request, model=request.messages[-1]["content"]))
 
 
+class TestForeignErrorInStream(Refuses):
+    """Lets an error of its own library through, but only when it streams."""
+
+    caught_by = ("test_stream_failure_is_a_scillm_error",)
+
+    class Provider(Echo):
+        def stream(self, request, /):
+            return super().stream(evolve(request, model=request.messages[-1]["content"]))
+
+
+class TestKeyInStreamError(Refuses):
+    """Quotes the key when it refuses to stream."""
+
+    caught_by = ("test_stream_failure_is_a_scillm_error",)
+
+    class Provider(Echo):
+        def stream(self, request, /):
+            if not request.messages:
+                raise BadRequestError(
+                    f"refused for {self.endpoint.api_key}", provider="echo", model=request.model
+                )
+            return super().stream(request)
+
+
+class TestChatty(Mutant):
+    """Prints what it does."""
+
+    caught_by = ("test_prints_nothing",)
+
+    class Provider(Echo):
+        async def complete(self, request, /):
+            print(f"asked for {request.model}")  # noqa: T201
+            return await super().complete(request)
+
+
 class TestMixedAnswers(Mutant):
     """Keeps the request in `self` while it waits."""
 

@@ -242,12 +242,18 @@ def token_bucket_from_env(
 
 
 def _check(rate_per_sec: float, capacity: float, max_sleep_s: float) -> None:
-    if not (isfinite(rate_per_sec) and rate_per_sec > 0):
+    if not (_is_number(rate_per_sec) and rate_per_sec > 0):
         raise UsageError(
             f"rate_per_sec must be a number above 0, but is {rate_per_sec!r}. A bucket that never "
             "fills would stop every call; to stop calls, do not make them."
         )
-    if not (isfinite(capacity) and capacity >= 1):
+    if not (_is_number(capacity) and capacity >= 1):
         raise UsageError(f"capacity must be at least 1 token, but is {capacity!r}.")
-    if not (isfinite(max_sleep_s) and max_sleep_s > 0):
+    if not (_is_number(max_sleep_s) and max_sleep_s > 0):
         raise UsageError(f"max_sleep_s must be a number above 0, but is {max_sleep_s!r}.")
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isfinite(value)

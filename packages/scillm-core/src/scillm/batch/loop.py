@@ -67,6 +67,23 @@ class Rules:
     grace_s: float = GRACE_S
     on_progress: Callable[[Progress], None] | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.width, bool) or not isinstance(self.width, int) or self.width < 1:
+            raise UsageError(f"max_concurrency must be at least 1, but is {self.width!r}.")
+        if not (isinstance(self.grace_s, (int, float)) and self.grace_s >= 0):
+            raise UsageError(f"grace_s must be seconds, 0 or more, but is {self.grace_s!r}.")
+        for name, errors in (("stop_on", self.stop_on), ("drain_on", self.drain_on)):
+            if not isinstance(errors, tuple) or not all(map(_is_error_class, errors)):
+                raise UsageError(f"{name} must be a tuple of exception classes, not {errors!r}.")
+        if self.bucket is not None and not callable(getattr(self.bucket, "acquire", None)):
+            raise UsageError(
+                f"bucket must be a TokenBucket or an AsyncTokenBucket, not {self.bucket!r}."
+            )
+
+
+def _is_error_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
+
 
 class Batch:
     """One run over one input. Remembers ids seen, counts, and what is in flight.
@@ -84,8 +101,6 @@ class Batch:
         ledger: Ledger,
         rules: Rules,
     ) -> None:
-        if rules.width < 1:
-            raise UsageError(f"max_concurrency must be at least 1, but is {rules.width}.")
         self.progress = Progress()
         self.repeated: list[str] = []
         """The first ids that came more than once."""

@@ -101,10 +101,11 @@ def read_request(line: bytes, number: int, *, needs_model: bool) -> BatchRequest
     custom_id = row.get("custom_id")
     if not isinstance(custom_id, str) or not custom_id:
         raise _wrong(number, f"custom_id must be a text, but is {custom_id!r}")
-    if row.get("method") != "POST":
-        raise _wrong(number, f'method must be "POST", but is {row.get("method")!r}')
-    if row.get("url") != CHAT_URL:
-        raise _wrong(number, f"url must be {CHAT_URL!r}, but is {row.get('url')!r}")
+    # OpenAI's service wants these two in every line; here they can only be what they are.
+    if row.get("method", "POST") != "POST":
+        raise _wrong(number, f'method must be "POST", but is {row["method"]!r}')
+    if row.get("url", CHAT_URL) != CHAT_URL:
+        raise _wrong(number, f"url must be {CHAT_URL!r}, but is {row['url']!r}")
     return BatchRequest(
         line=number, custom_id=custom_id, body=_body(row.get("body"), number, needs_model)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ from anyio import to_thread
 from scillm import portal
 from scillm.batch.checkpoint import JsonlCheckpoint
 from scillm.batch.loop import DEFAULT_CONCURRENCY, GRACE_S, Batch, Rules
+from scillm.errors import UsageError
 
 if TYPE_CHECKING:
     from scillm.batch.buckets import TokenBucket
@@ -73,6 +74,12 @@ async def _run(
     rules: Rules,
     begun: Callable[[Batch], None],
 ) -> Path:
+    if not callable(fn):
+        raise UsageError(f"fn must be a function that answers one item, but is {fn!r}.")
+    is_read = hasattr(items, "__iter__") or hasattr(items, "__getitem__")
+    if isinstance(items, (str, bytes, Mapping)) or not is_read:
+        kind = type(items).__name__
+        raise UsageError(f"items must be a list or a generator of items, but is a {kind}.")
     with JsonlCheckpoint(checkpoint_path, id_key) as checkpoint:
         ledger = await to_thread.run_sync(checkpoint.ledger)
         batch = Batch(items, id_key=id_key, fn=fn, ledger=ledger, rules=rules)

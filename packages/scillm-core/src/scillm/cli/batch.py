@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scillm.cli import batch_rows, output
-from scillm.cli.batch_run import Plan, run_plan
+from scillm.cli.batch_plan import Plan
+from scillm.cli.batch_run import run_plan
 
 if TYPE_CHECKING:
-    from scillm.cli.batch_run import Ended
+    from scillm.cli.batch_plan import Ended
 
 
 @click.group("batch")

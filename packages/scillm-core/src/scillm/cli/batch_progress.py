@@ -76,9 +76,12 @@ def _bar_on_terminal() -> Bar | None:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal or console.no_color:
         return None
-    columns = (BarColumn(bar_width=24), TextColumn("{task.fields[told]}", markup=False))
+    # Who rests stands at the end: in a narrow terminal it goes into a second line.
+    text = TextColumn("{task.fields[told]}", markup=False, table_column=Column(no_wrap=False))
+    columns = (BarColumn(bar_width=24), text)
     return Bar(*columns, console=console)

@@ -15,7 +15,7 @@ from scillm.runs.lock import writer_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scillm.cli.batch_run import Ended, Plan
+    from scillm.cli.batch_plan import Ended, Plan
     from scillm.records import Json
 
 
@@ -26,6 +26,7 @@ def outcome(plan: Plan, ended: Ended) -> dict[str, Json]:
         "answered": ended.answered,
         "failed": ended.failed,
         "open": ended.requests - ended.answered - ended.failed,
+        "cut_off": ended.progress.dropped,
         "output": str(plan.out_path) if ended.is_written else None,
         "journal": str(journal_path(plan.out_path)),
         "error": ended.reason or None,
@@ -46,6 +47,8 @@ def spend_json(spent: Mapping[str, int]) -> dict[str, Json]:
 def outcome_text(plan: Plan, ended: Ended) -> str:
     """How a run ended, in a sentence."""
     counts = f"{ended.answered} of {ended.requests} answered, {ended.failed} failed"
+    if ended.progress.dropped:
+        counts += f", {ended.progress.dropped} cut off in flight (they may have been billed)"
     if not ended.is_written:
         return f"Stopped: {counts}; {plan.out_path} is not written yet."
     return f"{'Stopped: ' if ended.resume else ''}{counts}: {plan.out_path}"

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from attrs import evolve, frozen
+from attrs import evolve
 
 from scillm.batch.entries import ANSWER, failure_in, start_entry
 from scillm.batch.ledger import Ledger, journal_path
 from scillm.batch.loop import Batch, Rules
 from scillm.batch.openai_files import answer_line, check_input, failure_line, requests_in
 from scillm.batch.view import plain_line, replace_file
+from scillm.cli.batch_plan import Ended, Plan
 from scillm.cli.batch_progress import Shown
 from scillm.cli.batch_spend import Till, prices_of, reason_of, rests_told
 from scillm.cli.chat import key_from
@@ -35,8 +34,11 @@ from scillm.errors import (
     UnknownPriceError,
     UsageError,
 )
+from scillm.runs.chain import JournalError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scillm.batch.openai_files import BatchInput, BatchRequest
     from scillm.batch.progress import Progress
     from scillm.models import Completion
@@ -54,87 +56,13 @@ FOR_ALL = (
 )
 """Errors that every further request would meet too: the batch stops, and nothing is given up."""
 
+INPUT_CHANGED = (
+    "{} was changed while it was read: requests that it had at the start were not found. What was "
+    "answered is kept; leave the file alone, and run the same command again."
+)
+
 OF_THE_MODEL = (PluginError, UnknownModelError, AmbiguousModelError)
 """The same, when one model was named for all requests."""
-
-CREDENTIALS = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
-
-
-@frozen(kw_only=True)
-class Plan:
-    """What was asked on the command line."""
-
-    in_path: Path
-    out_path: Path
-    model: str | None = None
-    api_base: str | None = None
-    api_key_env: str | None = None
-    concurrency: int = 16
-    timeout_s: float | None = None
-    retry: bool = True
-    retry_failed: bool = False
-    budget_usd: float | None = None
-    budget_tokens: int | None = None
-    budget_requests: int | None = None
-    input_price: float | None = None
-    output_price: float | None = None
-
-    def again(self, *, retry_failed: bool) -> str:
-        """The command line that goes on with this batch."""
-        given = {
-            "-m": self.model,
-            "--api-base": self.api_base,
-            "--api-key-env": self.api_key_env,
-            "--concurrency": self.concurrency,
-            "--timeout": self.timeout_s,
-            "--budget-usd": self.budget_usd,
-            "--budget-tokens": self.budget_tokens,
-            "--budget-requests": self.budget_requests,
-            "--input-price": self.input_price,
-            "--output-price": self.output_price,
-        }
-        words = ["scillm", "batch", "run", str(self.in_path), str(self.out_path)]
-        for name, value in given.items():
-            words += [] if value is None else [name, str(value)]
-        flags = {"--no-retry": not self.retry, "--retry-failed": retry_failed}
-        return shlex.join([*words, *(flag for flag, given in flags.items() if given)])
-
-    def about(self, requests: int) -> dict[str, Json]:
-        """What the journal says about this run."""
-        return {
-            "input": str(self.in_path),
-            "requests": requests,
-            "model": self.model,
-            "api_base": CREDENTIALS.sub("***", self.api_base) if self.api_base else None,
-            "concurrency": self.concurrency,
-            "retry_failed": self.retry_failed,
-            "budget_usd": self.budget_usd,
-            "budget_tokens": self.budget_tokens,
-            "budget_requests": self.budget_requests,
-        }
-
-
-@frozen(kw_only=True)
-class Ended:
-    """How a run ended. `answered` and `failed` are those of the whole batch."""
-
-    requests: int
-    answered: int
-    failed: int
-    progress: Progress
-    spent: Mapping[str, int]
-    """Of the whole batch: requests, tokens, picodollars."""
-    is_written: bool
-    """Whether the output is there."""
-    reason: str = ""
-    """Why it ended early."""
-    resume: str = ""
-    exit_code: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every request has its answer."""
-        return self.answered == self.requests
 
 
 def run_plan(plan: Plan) -> Ended:
@@ -154,9 +82,19 @@ def run_plan(plan: Plan) -> Ended:
         if row.data["kind"] == ANSWER:
             given[row.data["id"]] = row.data["row"]["out"]["request"]
 
-    with Ledger(journal_path(plan.out_path), visit=answered) as ledger:
+    with _opened(journal_path(plan.out_path), answered) as ledger:
         refuse_changed(asked, given, plan)
         return _run(plan, asked, ledger, api_key)
+
+
+def _opened(path: Path, visit: Callable[[Row], None]) -> Ledger:
+    try:
+        return Ledger(path, visit=visit)
+    except OSError as error:
+        raise UsageError(
+            f"{path} must be a file that can be written, but: {error.strerror}. Name an OUT.jsonl "
+            "in another folder; nothing was sent."
+        ) from error
 
 
 def _run(plan: Plan, asked: BatchInput, ledger: Ledger, api_key: str | None) -> Ended:
@@ -192,7 +130,7 @@ def _run(plan: Plan, asked: BatchInput, ledger: Ledger, api_key: str | None) -> 
     progress, stopped_by, error = ended_by
     is_written = not any(map(is_open, asked.digests))
     if is_written:
-        replace_file(plan.out_path, output_lines(asked.digests, ledger))
+        _write(plan, output_lines(asked.digests, ledger))
     told = Ended(
         requests=total,
         answered=sum(custom_id in ledger.index.answered for custom_id in asked.digests),
@@ -201,19 +139,35 @@ def _run(plan: Plan, asked: BatchInput, ledger: Ledger, api_key: str | None) -> 
         spent=dict(ledger.index.spent),
         is_written=is_written,
     )
-    if stopped_by is None and error is None:
+    if is_written and stopped_by is None and error is None:
         return evolve(told, exit_code=0 if told.is_whole else 1)
+    is_missing = stopped_by is None and error is None
     return evolve(
         told,
-        reason=reason_of(error),
+        reason=INPUT_CHANGED.format(plan.in_path) if is_missing else reason_of(error),
         resume=plan.again(retry_failed=plan.retry_failed),
         exit_code=1 if stopped_by is None else 128 + stopped_by,
     )
 
 
+def _write(plan: Plan, lines: Iterator[bytes]) -> None:
+    try:
+        replace_file(plan.out_path, lines)
+    except OSError as error:
+        raise JournalError(
+            f"{plan.out_path} could not be written: {error.strerror}. Every answer is safe in its "
+            "journal; make room, or whatever is missing, and run the same command again."
+        ) from error
+
+
 def checked_input(plan: Plan) -> BatchInput:
     """The input, read to its end; `UsageError` when it is not one."""
     try:
+        if not stat.S_ISREG(plan.in_path.stat().st_mode):
+            raise UsageError(
+                f"{plan.in_path} must be an ordinary file, because it is read twice, and again by "
+                "the command that goes on; what came is none. Save it to a file first."
+            )
         with plan.in_path.open("rb") as lines:
             asked = check_input(lines, needs_model=not plan.model)
     except OSError as error:
@@ -267,6 +221,7 @@ async def _ask_all(
         async with anyio.create_task_group() as group:
             running = anyio.CancelScope()
             group.start_soon(_stop_on_signal, running, batch, stopped_by.append)
+            group.start_soon(_keep_shown, rules, batch)
             with running:
                 try:
                     await batch.run()
@@ -276,8 +231,16 @@ async def _ask_all(
     return batch.progress, stopped_by[0] if stopped_by else None, error
 
 
+SHOWN_EVERY_S = 1.0
 OURS = ("model", "messages", "stream")
 """Fields of a body that are not passed on as they are; `stream` can only be off."""
+
+
+async def _keep_shown(rules: Rules, batch: Batch) -> None:
+    """Show the progress also while nothing ends, because somebody rests."""
+    while rules.on_progress is not None:
+        await anyio.sleep(SHOWN_EVERY_S)
+        rules.on_progress(batch.progress)
 
 
 async def _stop_on_signal(

@@ -15,7 +15,7 @@ from scillm.resilience.spend import Account, Amount, Budget, in_usd
 from scillm.routing.spending import ANY
 
 if TYPE_CHECKING:
-    from scillm.cli.batch_run import Plan
+    from scillm.cli.batch_plan import Plan
     from scillm.errors import ScillmError
     from scillm.records import Json
 
@@ -73,7 +73,7 @@ class Till:
         spent, budget = self.account.spent, self.account.budget
         parts = []
         if spent.pico_usd or budget.usd is not None:
-            parts.append(_of(f"${in_usd(spent.pico_usd):.4g}", budget.usd, "${:g}"))
+            parts.append(_of(_dollars(in_usd(spent.pico_usd)), budget.usd, "${:g}"))
         if budget.tokens is not None:
             parts.append(_of(f"{spent.tokens}", budget.tokens, "{} tokens"))
         if budget.requests is not None:
@@ -125,6 +125,10 @@ def rests_told(resting: Mapping[str, float], now: datetime) -> list[str]:
 def _name(name: str) -> str:
     words = [word for word in name.split(" ") if word and not word.startswith("key-")]
     return " ".join(shown(word) if "://" in word else word for word in words)
+
+
+def _dollars(usd: float) -> str:
+    return f"${usd:.4g}" if usd >= 1e-4 or not usd else f"${usd:.6f}"
 
 
 def _of(spent: str, limit: float | None, form: str) -> str:

@@ -42,6 +42,12 @@ CORE_HELP = {
 }
 """Help of the core's own commands, known without importing them."""
 
+SIBLING_HELP = {
+    ("scillm-codex", "codex"): "Codex behind OpenAI's chat API, and any model behind Codex.",
+    ("scillm-codex", "mini-agent"): "A model that works with tools until it has an answer.",
+}
+"""The same for a distribution with several commands, whose one summary cannot tell them apart."""
+
 BROKEN_PIPE = 141
 """128 and SIGPIPE, as shells report it."""
 
@@ -149,7 +155,8 @@ def help_line(offer: Offer) -> str:
     """What a command does, as far as metadata tells."""
     if offer.distribution == CORE and offer.name in CORE_HELP:
         return CORE_HELP[offer.name]
-    return f"{offer.summary} ({offer.distribution})".strip()
+    said = SIBLING_HELP.get((offer.distribution, offer.name), offer.summary)
+    return f"{said} ({offer.distribution})".strip()
 
 
 def run(args: Sequence[str]) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from weakref import WeakSet
 
 import aiohttp
 import anyio
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 Headers: TypeAlias = Mapping[str, str]
 
 KEEPALIVE_S = 30.0
+GOODBYE_S = 0.25
+"""So long a closed TLS connection may wait for the other side's goodbye when a session ends."""
+POLL_S = 0.005
 MAX_HEAD_BYTES = 64 * 1024
 """Longest line and longest header of a reply."""
 OWN_HEADERS = ("accept", "accept-encoding", "content-type", "user-agent")
@@ -44,16 +50,19 @@ OWN_HEADERS = ("accept", "accept-encoding", "content-type", "user-agent")
 
 
 class Session:
-    """The aiohttp session of one event loop. Remembers it until it is closed."""
+    """The aiohttp session of one event loop. Remembers it, and its sockets, until it is closed."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: WeakSet[socket.socket] = WeakSet()
 
     def get(self) -> aiohttp.ClientSession:
         """The open session, made when there is none; `UsageError` where aiohttp cannot work."""
         if self._session is None:
             try:
-                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
+                connector = aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=KEEPALIVE_S, socket_factory=self._socket
+                )
             except RuntimeError as error:
                 raise UsageError(
                     "The aiohttp transport works on asyncio only, and another event loop (trio) "
@@ -76,8 +85,28 @@ class Session:
     async def aclose(self) -> None:
         """Close the session and its connections; the next call makes a new one."""
         session, self._session = self._session, None
+        sockets, self._sockets = self._sockets, WeakSet()
         if session is not None:
             await session.close()
+            await _all_closed(sockets)
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        made = socket.socket(address[0], address[1], address[2])
+        self._sockets.add(made)
+        return made
+
+
+async def _all_closed(sockets: Iterable[socket.socket]) -> None:
+    # Over TLS a closed connection waits for the other side's goodbye, of which aiohttp knows
+    # nothing any more. If the event loop ended before, its socket would be left open.
+    for _ in range(2):
+        with anyio.move_on_after(GOODBYE_S, shield=True):
+            while any(one.fileno() >= 0 for one in sockets):  # noqa: ASYNC110 - nobody tells us
+                await anyio.sleep(POLL_S)
+            return
+        for one in sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 class AiohttpTransport:

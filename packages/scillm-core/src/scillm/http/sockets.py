@@ -110,15 +110,14 @@ class Joined(httpcore.AsyncNetworkStream):
                     standard_compatible=False,
                     server_side=False,
                 )
-        except TimeoutError as error:
-            await self.aclose()
-            raise httpcore.ConnectTimeout(str(error)) from error
-        except (*BROKEN, anyio.EndOfStream, OSError) as error:
-            await self.aclose()
-            raise httpcore.ConnectError(_innermost(error)) from error
-        except BaseException:
+        except BaseException as error:
+            # Whatever becomes of the caller, nobody else knows this socket.
             with anyio.CancelScope(shield=True):
                 await self.aclose()
+            if isinstance(error, TimeoutError):
+                raise httpcore.ConnectTimeout(str(error)) from error
+            if isinstance(error, (*BROKEN, anyio.EndOfStream, OSError)):
+                raise httpcore.ConnectError(_innermost(error)) from error
             raise
         return Joined(secured)
 

@@ -36,8 +36,8 @@ class ResumingContext(ssl.SSLContext):
         if session is None:
             session = _session_of(self._last.get(key))
         wrapped = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        self._last.pop(key, None)  # so that it comes last
         self._last[key] = wrapped
-        self._last.move_to_end(key)
         while len(self._last) > MAX_HOSTS:
             self._last.popitem(last=False)
         return wrapped

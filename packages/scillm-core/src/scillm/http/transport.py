@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
     from scillm.records import HttpCall, HttpReply, HttpStream
 
-MAX_IDLE_LANES = 128
-"""Idle lanes kept per origin; further ones are closed after their call."""
+MAX_IDLE_LANES = 512
+"""Idle lanes kept per origin; further ones are closed after their call, and a burst of as many
+calls as the one before would begin with opening them again."""
 KEEPALIVE_S = 30.0
 CLOSE_S = 5.0
 """Seconds a connection may take to close before it is dropped."""

@@ -10,7 +10,7 @@ from attrs import fields
 from cattrs import Converter
 
 from scillm.errors import MalformedReplyError
-from scillm.models import Completion, CompletionChunk, OpenAIRecord
+from scillm.models import Completion, CompletionChunk, EmbeddingResponse, OpenAIRecord, made
 
 Record = TypeVar("Record", bound=OpenAIRecord)
 
@@ -19,23 +19,30 @@ _converter = Converter(detailed_validation=False)
 
 def _keeping_extra(cls: type[Record]) -> Callable[[Any, Any], Record]:
     kinds = get_type_hints(cls)
-    readers = {
-        f.name: _reader(kinds[f.name])
-        for f in fields(cls)
-        if f.name not in ("extra", "additional_kwargs")
-    }
+    own = [f for f in fields(cls) if f.name not in ("extra", "additional_kwargs")]
+    readers = {f.name: _reader(kinds[f.name]) for f in own}
+    taken_as = {f.name: _scalar(kinds[f.name]) for f in own}
+    made_by = {f.name: f.default.factory for f in fields(cls) if hasattr(f.default, "factory")}
+    blank = {f.name: None if f.name in made_by else f.default for f in fields(cls)}
+    factories = [(name, make) for name, make in made_by.items() if name != "extra"]
 
     def read(document: Any, _type: Any) -> Record:
         if not isinstance(document, (dict, Mapping)):  # in this order, because the second is slow
             raise TypeError(f"{cls.__name__} must be an object, but is {type(document).__name__}")
-        own: dict[str, Any] = {}
-        extra = own["extra"] = {}
+        values: dict[str, Any] = blank.copy()
+        extra = values["extra"] = {}
         for key, value in document.items():
-            if key not in readers:
+            kind = taken_as.get(key)
+            if type(value) is kind:
+                values[key] = value
+            elif kind is None:
                 extra[key] = value
             elif value is not None:  # null means "not said" upstream, so it takes the default
-                own[key] = readers[key](value, None)
-        return cls(**own)
+                values[key] = readers[key](value, None)
+        for name, make in factories:
+            if values[name] is None:
+                values[name] = make()
+        return made(cls, values)
 
     return read
 
@@ -44,14 +51,26 @@ def _reader(kind: Any) -> Callable[[Any, Any], Any]:
     """What reads a value of this type that is not null. Found once: there are thousands of them."""
     if kind is Any:
         return _as_it_is
-    bare = [part for part in get_args(kind) if part is not NoneType]
+    bare = _bare(kind)
     if get_origin(kind) is list:
-        one = _reader(bare[0])
+        one = _reader(bare)
         return lambda values, _type: [one(value, None) for value in values]
-    if len(bare) == 1:
-        return _reader(bare[0])
+    if bare is not kind:
+        return _reader(bare)
     found: Callable[[Any, Any], Any] = _converter.get_structure_hook(kind)
     return found
+
+
+def _bare(kind: Any) -> Any:
+    """The type without `None` or `list`; itself where it has neither."""
+    inner = [part for part in get_args(kind) if part is not NoneType]
+    return inner[0] if len(inner) == 1 else kind
+
+
+def _scalar(kind: Any) -> Any:
+    """str or int, a value of which is taken as it is; for other types what no value's type is."""
+    bare = _bare(kind)
+    return bare if bare in (str, int) and get_origin(kind) is not list else _as_it_is
 
 
 def _as_it_is(value: Any, _type: Any) -> Any:
@@ -79,6 +98,9 @@ _converter.register_structure_hook_factory(
 )
 _completion: Callable[[Any, Any], Completion] = _converter.get_structure_hook(Completion)
 _chunk: Callable[[Any, Any], CompletionChunk] = _converter.get_structure_hook(CompletionChunk)
+_embeddings: Callable[[Any, Any], EmbeddingResponse] = _converter.get_structure_hook(
+    EmbeddingResponse
+)
 
 
 def read_completion(document: Any) -> Completion:
@@ -91,9 +113,16 @@ def read_chunk(document: Any) -> CompletionChunk:
     return _read(document, _chunk, "a chat completion chunk")
 
 
-def _read(document: Any, reader: Callable[[Any, Any], Record], what: str) -> Record:
-    if not isinstance(document, (dict, Mapping)) or "choices" not in document:
-        raise MalformedReplyError(f"{what.capitalize()} has `choices`, but {_seen(document)} came.")
+def read_embeddings(document: Any) -> EmbeddingResponse:
+    """A `list` object of `embedding`s; `MalformedReplyError` when it does not have that shape."""
+    return _read(document, _embeddings, "a list of embeddings", has="data")
+
+
+def _read(
+    document: Any, reader: Callable[[Any, Any], Record], what: str, *, has: str = "choices"
+) -> Record:
+    if not isinstance(document, (dict, Mapping)) or has not in document:
+        raise MalformedReplyError(f"{what.capitalize()} has `{has}`, but {_seen(document)} came.")
     try:
         return reader(document, None)
     except (TypeError, ValueError, KeyError, AttributeError) as error:

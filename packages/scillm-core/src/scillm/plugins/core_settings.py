@@ -134,7 +134,13 @@ CORE_SETTINGS: tuple[Setting, ...] = (
         name="rate_limit_qps",
         env=("SCILLM_RATE_LIMIT_QPS",),
         kind="float",
-        doc="Calls per second that may start at one deployment; without it, no limit is assumed.",
+        doc="Calls per second that may start with one key; without it, no limit is assumed.",
+    ),
+    Setting(
+        name="rate_limit_scope",
+        env=("SCILLM_RATE_LIMIT_SCOPE",),
+        default="deployment",
+        doc="What a 429 is about: `deployment`, or `key`: every deployment with the same key.",
     ),
     Setting(
         name="cooldown_429_s",

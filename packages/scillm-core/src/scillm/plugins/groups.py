@@ -40,6 +40,8 @@ GROUPS: Mapping[str, Group] = {
 SIBLINGS: Mapping[str, str] = {
     "codex": "scillm-codex",
     "codex-agent": "scillm-codex",
+    "code-agent": "scillm-codex",
+    "code_agent": "scillm-codex",
     "mini-agent": "scillm-codex",
     "codeworld": "scillm-codeworld",
     "certainly": "scillm-certainly",

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from scillm.errors import BadRequestError
 from scillm.models import ChatMessage, Choice, ChunkChoice, Completion, CompletionChunk, Delta
+from scillm.providers.vectors import answer_with
+from scillm.records import evolve
 from scillm.runs.canonical import digest
 
 if TYPE_CHECKING:
+    from scillm.models import EmbeddingResponse
     from scillm.protocols import Host
-    from scillm.records import ChatRequest, Endpoint
+    from scillm.records import ChatRequest, EmbeddingRequest, Endpoint
 
 MARK = {"echo": True}
+DIMENSIONS = 8
+MOST_DIMENSIONS = 65_536
+"""Numbers of an echo's vector where none are asked for, and at most."""
 
 
 class Echo:
-    """Answers with the text of the last user message. Every answer is marked as an echo.
+    """Answers with the text of the last user message. Every answer, also of vectors, is marked.
 
     Usage is left out: an echo has no tokens.
     """
@@ -49,6 +57,21 @@ class Echo:
         finally:
             await chunks.aclose()
 
+    async def embed(self, request: EmbeddingRequest, /) -> EmbeddingResponse:
+        """A vector per piece, drawn from its digest: equal for equal pieces, without meaning."""
+        wanted = request.params.get("dimensions", DIMENSIONS)
+        if type(wanted) is not int or not 0 < wanted <= MOST_DIMENSIONS:
+            raise BadRequestError(
+                f"dimensions must be a whole number from 1 to {MOST_DIMENSIONS}, but is "
+                f"{wanted!r}.",
+                provider=self.endpoint.provider,
+                model=request.model,
+                status_code=400,
+            )
+        vectors = [_drawn(digest([request.model, piece]), wanted) for piece in request.pieces]
+        answer = answer_with(vectors, request)
+        return evolve(answer, additional_kwargs={"echo": dict(MARK)})
+
     async def _chunks(self, request: ChatRequest) -> AsyncGenerator[CompletionChunk, None]:
         name = answer_id(request)
         for word in re.findall(r"\s*\S+|\s+$", self._said(request)):
@@ -72,6 +95,11 @@ class Echo:
 def answer_id(request: ChatRequest) -> str:
     """An id that depends on the request alone."""
     return f"echo-{digest([request.model, [dict(m) for m in request.messages]])[7:23]}"
+
+
+def _drawn(seed: str, dimensions: int) -> list[float]:
+    drawn = hashlib.shake_256(seed.encode()).digest(2 * dimensions)
+    return [number / 2**15 for number in struct.unpack(f"<{dimensions}h", drawn)]
 
 
 def text_of(content: object) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -25,9 +25,11 @@ from scillm.providers.secrets import masked
 from scillm.records import HttpReply
 
 if TYPE_CHECKING:
-    from scillm.models import Completion
+    from scillm.models import Answered, Completion
     from scillm.protocols import Host
-    from scillm.records import ChatRequest, Endpoint, HttpCall, HttpStream, Json
+    from scillm.records import ChatRequest, EmbeddingRequest, Endpoint, HttpCall, HttpStream, Json
+
+Answer = TypeVar("Answer", bound="Answered")
 
 MAX_ERROR_BODY_BYTES = 1024 * 1024
 SHOWN_CHARS = 200
@@ -58,12 +60,20 @@ class HttpProvider(ABC):
 
     async def complete(self, request: ChatRequest, /) -> Completion:
         """Answer `request`; raises `ProviderError` with provider and model set."""
-        call = self.prepare(request)
+        return await self.exchange(request, self.prepare(request), self.parse)
+
+    async def exchange(
+        self,
+        request: ChatRequest | EmbeddingRequest,
+        call: HttpCall,
+        parse: Callable[[HttpReply], Answer],
+    ) -> Answer:
+        """Send `call` for `request` and `parse` the reply; errors as those of `complete`."""
         try:
             reply = await self.host.transport.send(call)
             if reply.status >= 300:
                 raise self.refusal(reply)
-            return with_side(self.parse(reply), self.side(reply.headers))
+            return with_side(parse(reply), self.side(reply.headers))
         except ProviderError as error:
             self._name(error, request)
             raise
@@ -137,7 +147,7 @@ class HttpProvider(ABC):
         return side_of(headers)
 
     @contextmanager
-    def named(self, request: ChatRequest) -> Iterator[None]:
+    def named(self, request: ChatRequest | EmbeddingRequest) -> Iterator[None]:
         """Set provider and model on every `ProviderError` that leaves the block."""
         try:
             yield
@@ -145,7 +155,7 @@ class HttpProvider(ABC):
             self._name(error, request)
             raise
 
-    def _name(self, error: ProviderError, request: ChatRequest) -> None:
+    def _name(self, error: ProviderError, request: ChatRequest | EmbeddingRequest) -> None:
         error.provider = error.provider or self.endpoint.provider
         error.model = error.model or request.model
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,20 @@ from scillm.errors import APITimeoutError, ScillmError, UsageError
 from scillm.models import ChatMessage, Choice, ChunkChoice, Completion, CompletionChunk, Delta
 from scillm.providers.echo import answer_id
 from scillm.providers.replyhead import with_side
+from scillm.providers.vectors import answer_with, in_order, is_vector
 
 if TYPE_CHECKING:
-    from scillm.records import ChatRequest
+    from scillm.models import EmbeddingResponse
+    from scillm.records import ChatRequest, EmbeddingRequest
 
 MARK = {"mock": True}
 
 
 @frozen(kw_only=True)
 class MockReply:
-    """What to answer: a text, a completion's JSON, or an error; or nothing until the timeout."""
+    """What to answer: a text, a vector, an answer's JSON, an error; or no answer in time."""
 
-    response: str | Mapping[str, Any] | ScillmError = ""
+    response: str | Sequence[float] | Mapping[str, Any] | ScillmError = ""
     timeout: bool = False
 
     @classmethod
@@ -36,10 +39,11 @@ class MockReply:
             return None
         if timeout is not None and not isinstance(timeout, bool):
             raise UsageError(f"mock_timeout must be True or False, but is {timeout!r}.")
-        if response is not None and not isinstance(response, (str, Mapping, ScillmError)):
+        known = isinstance(response, (str, Mapping, ScillmError)) or is_vector(response)
+        if response is not None and not known:
             raise UsageError(
-                "mock_response must be a text, a completion as JSON, or an error of scillm.errors, "
-                f"but is {type(response).__name__}."
+                "mock_response must be a text, an answer as JSON, an error of scillm.errors, or "
+                f"for an embedding a list of numbers, but is {type(response).__name__}."
             )
         return cls(response="" if response is None else response, timeout=bool(timeout))
 
@@ -52,6 +56,38 @@ class Mock:
 
     async def complete(self, request: ChatRequest, /) -> Completion:
         """The answer, `n` times when the request asks for that; or the error."""
+        response = await self._due(request)
+        if isinstance(response, Mapping):
+            from scillm.http.wire import read_completion
+
+            return _marked(read_completion(response))
+        if not isinstance(response, str):
+            raise UsageError("A vector as mock_response answers embedding, not completion.")
+        count = request.params.get("n")
+        choices = [
+            Choice(index=index, message=ChatMessage(content=response), finish_reason="stop")
+            for index in range(count if isinstance(count, int) and count > 0 else 1)
+        ]
+        return _marked(Completion(id=answer_id(request), model=request.model, choices=choices))
+
+    async def embed(self, request: EmbeddingRequest, /) -> EmbeddingResponse:
+        """The vector for every piece of the input, or the answer's JSON; or the error."""
+        response = await self._due(request)
+        if isinstance(response, Mapping):
+            from scillm.http.wire import read_embeddings
+
+            return with_side(in_order(read_embeddings(response), request), MARK)
+        if isinstance(response, str):
+            raise UsageError(
+                "mock_response of an embedding must be a list of numbers, an answer as JSON, or an "
+                f"error, but is the text {response[:40]!r}."
+            )
+        return with_side(answer_with([response for _ in request.pieces], request), MARK)
+
+    async def _due(
+        self, request: ChatRequest | EmbeddingRequest
+    ) -> str | Sequence[float] | Mapping[str, Any]:
+        """What is to be answered; raises what is to be raised."""
         response = self._reply.response
         if self._reply.timeout:
             await anyio.sleep(request.timeout_s)
@@ -61,17 +97,8 @@ class Mock:
                 model=request.model,
             )
         if isinstance(response, ScillmError):
-            raise response
-        if isinstance(response, Mapping):
-            from scillm.http.wire import read_completion
-
-            return _marked(read_completion(response))
-        count = request.params.get("n")
-        choices = [
-            Choice(index=index, message=ChatMessage(content=response), finish_reason="stop")
-            for index in range(count if isinstance(count, int) and count > 0 else 1)
-        ]
-        return _marked(Completion(id=answer_id(request), model=request.model, choices=choices))
+            raise copy.copy(response)  # each call writes its own attempts into its error
+        return response
 
     @asynccontextmanager
     async def stream(

@@ -1,23 +1,27 @@
-"""Any server that speaks OpenAI's Chat Completions API (`POST {api_base}/chat/completions`)."""
+"""Any server that speaks OpenAI's API: `POST {api_base}/chat/completions`, `…/embeddings`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from scillm.errors import UnsupportedParamError, UsageError
+from scillm.http.wire import read_embeddings
 from scillm.models import OpenAIRecord
 from scillm.providers.http import HttpProvider
+from scillm.providers.vectors import embedding_body, in_order
 from scillm.records import HttpCall, evolve
 
 if TYPE_CHECKING:
+    from scillm.models import EmbeddingResponse
     from scillm.protocols import Host
-    from scillm.records import ChatRequest, Endpoint, Json
+    from scillm.records import ChatRequest, EmbeddingRequest, Endpoint, HttpReply, Json
 
 PATH = "/chat/completions"
+EMBEDDINGS = "/embeddings"
 
 
 class OpenAILike(HttpProvider):
@@ -48,6 +52,26 @@ class OpenAILike(HttpProvider):
             body=encoded(body),
             timeout_s=request.timeout_s,
         )
+
+    async def embed(self, request: EmbeddingRequest, /) -> EmbeddingResponse:
+        """The vectors; raises as `complete` does."""
+        call = HttpCall(
+            method="POST",
+            url=self.embeddings_url(),
+            headers=self._headers,
+            body=encoded(embedding_body(request)),
+            timeout_s=request.timeout_s,
+        )
+        return await self.exchange(request, call, partial(self._vectors, request))
+
+    def embeddings_url(self) -> str:
+        """The URL to post texts to."""
+        return self._url.removesuffix(PATH).removesuffix(EMBEDDINGS) + EMBEDDINGS
+
+    def _vectors(self, request: EmbeddingRequest, reply: HttpReply) -> EmbeddingResponse:
+        document = self.document(reply)
+        self.refuse_error(document, reply.headers)
+        return in_order(read_embeddings(document), request)
 
 
 def resolved(endpoint: Endpoint, settings: Mapping[str, Json]) -> Endpoint:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from scillm.models import Completion
+    from scillm.models import Answered
     from scillm.records import Json
+
+Answer = TypeVar("Answer", bound="Answered")
 
 REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """The id the upstream gave this request, for its support desk; names are lower case."""
-    return next((headers[name] for name in REQUEST_IDS if name in headers), None)
+    for name in REQUEST_IDS:
+        if name in headers:
+            return headers[name]
+    return None
 
 
 def side_of(headers: Mapping[str, str]) -> dict[str, Json]:
@@ -29,9 +34,9 @@ def side_of(headers: Mapping[str, str]) -> dict[str, Json]:
     return side
 
 
-def with_side(completion: Completion, side: Mapping[str, Json]) -> Completion:
-    """`completion` with `side` in its additional_kwargs, under `scillm`."""
+def with_side(answer: Answer, side: Mapping[str, Json]) -> Answer:
+    """`answer` with `side` in its additional_kwargs, under `scillm`."""
     if not side:
-        return completion
-    kept = completion.additional_kwargs
-    return completion.with_additional({**kept, "scillm": {**kept.get("scillm", {}), **side}})
+        return answer
+    kept = answer.additional_kwargs
+    return answer.with_additional({**kept, "scillm": {**kept.get("scillm", {}), **side}})

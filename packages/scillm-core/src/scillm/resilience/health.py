@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from scillm.errors import PaymentRequiredError, ProviderError, RateLimitError
+from scillm.resilience.retry_after import wait_meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,9 +121,16 @@ class Health:
         if not self._is_enough(record, error, siblings=siblings):
             return 0.0
         rest_s = self._rest_for(error, cooldown_s)
-        record.rest_until = max(record.rest_until, now + rest_s)
-        self._any_rest_until = max(self._any_rest_until, record.rest_until)
+        self._rest(record, now + rest_s)
         return rest_s
+
+    def rest(self, name: str, now: float, rest_s: float) -> None:
+        """Let `name` rest, whatever it has answered."""
+        self._rest(self._records.setdefault(name, _Record()), now + rest_s)
+
+    def _rest(self, record: _Record, until: float) -> None:
+        record.rest_until = max(record.rest_until, until)
+        self._any_rest_until = max(self._any_rest_until, until)
 
     def _note(self, name: str, now: float, *, failed: bool) -> _Record:
         record = self._records.get(name)
@@ -154,7 +162,7 @@ class Health:
         if cooldown_s is not None:
             return cooldown_s
         announced = error.retry_after if isinstance(error, ProviderError) else None
-        return self.rules.default_s if announced is None else announced
+        return self.rules.default_s if announced is None else wait_meant(announced)
 
 
 def may_cool(error: ScillmError) -> bool:

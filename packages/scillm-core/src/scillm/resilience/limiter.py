@@ -12,97 +12,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.lowlevel import current_token
 
 from scillm.errors import RateLimitError
 from scillm.resilience.limits import GRAIN_S, Rates
 from scillm.resilience.pace import Pace
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from scillm.resilience.slot import Slot
+from scillm.resilience.waiter import Waiter
 
 LOOK_AGAIN_S = 1.0
 """The first in line looks at the clock at least this often: what it waits for can change."""
-
-
-class Slot:
-    """One call's place: `async with limiter.slot(tokens=…) as slot`. Remembers when it began.
-
-    Tell it how the call ended: `succeeded(headers)`, `limited(retry_after)`, `used(tokens)`. Other
-    endings need no word.
-    """
-
-    __slots__ = ("_limiter", "max_wait_s", "started_at", "tokens", "waited_s")
-
-    def __init__(self, limiter: Limiter, tokens: float, max_wait_s: float) -> None:
-        self._limiter = limiter
-        self.tokens = tokens
-        self.max_wait_s = max_wait_s
-        self.started_at = inf
-        self.waited_s = 0.0
-        """Seconds this call has waited for its turn."""
-
-    async def __aenter__(self) -> Slot:
-        limiter = self._limiter
-        now = limiter.clock()
-        if not limiter.enter_now(self.tokens, now):
-            entered = now
-            now = await limiter.wait_turn(self.tokens, now + self.max_wait_s)
-            self.waited_s = now - entered
-        self.started_at = now
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._limiter.leave()
-
-    def succeeded(self, headers: Mapping[str, str] | None = None) -> None:
-        """The upstream answered; `headers` of its reply, names in lower case."""
-        self._limiter.succeeded(headers, started_at=self.started_at)
-
-    def limited(
-        self, retry_after: float | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """The upstream refused for the rate and asked for `retry_after` seconds, if it did."""
-        self._limiter.limited(retry_after, headers, started_at=self.started_at)
-
-    def used(self, tokens: float) -> None:
-        """How many tokens the call really cost; corrects what was expected."""
-        self._limiter.settle(expected=self.tokens, used=tokens)
-        self.tokens = tokens
-
-
-class _Waiter:
-    """One place in line. Remembers where the waiter sleeps."""
-
-    __slots__ = ("deadline", "event", "native", "thread_id", "tokens")
-
-    def __init__(self, tokens: float, deadline: float) -> None:
-        self.tokens = tokens
-        self.deadline = deadline
-        self.event = anyio.Event()
-        self.thread_id = threading.get_ident()
-        self.native: Any = current_token().native_token
-
-    def wake(self) -> bool:
-        """Wake the waiter, on whatever loop it sleeps; False when that loop has ended."""
-        if threading.get_ident() == self.thread_id:
-            self.event.set()
-            return True
-        # The names of asyncio's loop and of trio's token for the same thing.
-        call = getattr(self.native, "call_soon_threadsafe", None) or self.native.run_sync_soon
-        try:
-            call(self.event.set)
-        except RuntimeError:  # trio.RunFinishedError is one too
-            return False
-        return True
 
 
 class Limiter:
@@ -129,7 +49,7 @@ class Limiter:
         self._pace = Pace(self.rates)
         self._room = inf if self.rates.max_concurrency is None else self.rates.max_concurrency
         self._lock = threading.Lock()
-        self._line: OrderedDict[_Waiter, None] = OrderedDict()
+        self._line: OrderedDict[Waiter, None] = OrderedDict()
         self._tokens_in_line = 0.0
         self._in_flight = 0
 
@@ -139,8 +59,8 @@ class Limiter:
         """A place for one call that is expected to cost `tokens`.
 
         Entering it waits for the turn. It raises `RateLimitError` with `retry_after` as soon as it
-        is known that rests and rates make the wait longer than `max_wait_s`; waiting for other
-        calls to end is not counted, because nobody knows how long they take.
+        is known that rests and rates make the wait longer than `max_wait_s`. How long other calls
+        take nobody knows: who has waited longer for them is refused when its turn comes.
         """
         return Slot(self, tokens, max_wait_s)
 
@@ -175,6 +95,24 @@ class Limiter:
         """Correct the tokens of a call that has ended."""
         with self._lock:
             self._pace.settle(self.clock(), expected=expected, used=used)
+
+    def take(self, tokens: float) -> float:
+        """Use up the turn of a call of `tokens` that has its place; returns the moment."""
+        with self._lock:
+            now = self.clock()
+            self._pace.take(now, tokens)
+            return now
+
+    def take_back(self, tokens: float) -> None:
+        """Return the turn of a call of `tokens` that did not start."""
+        with self._lock:
+            self._pace.give_back(tokens)
+
+    def check_wait(self, tokens: float, deadline: float, *, ahead: int) -> None:
+        """Raise as `slot` does when `ahead` calls before this one leave it no turn in time."""
+        with self._lock:
+            now = self.clock()
+            self._check(self._pace.wait_s(now, tokens, calls_ahead=ahead), deadline, now)
 
     # -- for reports ---------------------------------------------------------------------------
 
@@ -227,7 +165,7 @@ class Limiter:
 
     async def wait_turn(self, tokens: float, deadline: float) -> float:
         """Stand in line; returns the moment at which the call started."""
-        me = _Waiter(tokens, deadline)
+        me = Waiter(tokens, deadline)
         with self._lock:
             self._check(self._forecast_s(tokens, self.clock()), deadline)
             self._line[me] = None
@@ -264,7 +202,7 @@ class Limiter:
             self._in_flight -= 1
         self._wake_first()
 
-    def _wait_of(self, me: _Waiter, now: float) -> float:
+    def _wait_of(self, me: Waiter, now: float) -> float:
         # Infinity: whoever makes room or leaves the line will wake this waiter.
         wait = self._pace.wait_s(now, me.tokens)
         self._check(wait, me.deadline, now)
@@ -280,9 +218,12 @@ class Limiter:
     def _check(self, wait: float, deadline: float, now: float | None = None) -> None:
         now = self.clock() if now is None else now
         if now + wait > deadline + GRAIN_S:
+            came = f"lets the next call start in {wait:.3g} s"
+            if not wait:
+                came = "made this call wait until others had ended"
             raise RateLimitError(
-                f"The limiter {self.name or 'of this upstream'} lets the next call start in "
-                f"{wait:.3g} s, but only {max(deadline - now, 0):.3g} s of waiting were allowed. "
+                f"The limiter {self.name or 'of this upstream'} {came}, but only "
+                f"{max(deadline - now, 0):.3g} s of waiting were left. "
                 "Nothing was sent. Wait longer, or ask another deployment.",
                 retry_after=wait,
             )
@@ -295,7 +236,7 @@ class Limiter:
                 return
             self._step_out(first)  # its event loop has ended without unwinding it
 
-    def _step_out(self, waiter: _Waiter) -> None:
+    def _step_out(self, waiter: Waiter) -> None:
         with self._lock:
             if waiter in self._line:
                 del self._line[waiter]

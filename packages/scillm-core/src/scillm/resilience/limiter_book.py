@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from math import inf
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from scillm.resilience.limiter import Limiter, Slot
+from scillm.resilience.account import key_name
+from scillm.resilience.joint_slot import JointSlot
+from scillm.resilience.limiter import Limiter
 from scillm.resilience.limits import Rates
 
-DEPLOYMENT = "deployment-"
+if TYPE_CHECKING:
+    from scillm.resilience.slot import Slot
+
+DEPLOYMENT, ACCOUNT, GATE = "deployment-", "account-", "gate-"
+ONE_AT_A_TIME = Rates(max_concurrency=1, adaptive=False)
 MOST_LIMITERS = 1024
 """Beyond this many, limiters that nobody uses and that remember nothing are forgotten."""
-
-
-def key_name(api_key: str) -> str:
-    """What a key is called in the book and in messages: a hash, never the key."""
-    return f"key-{hashlib.sha256(api_key.encode()).hexdigest()[:16]}"
 
 
 class LimiterBook:
@@ -53,50 +53,65 @@ class LimiterBook:
 
     def key(self, api_key: str, rates: Rates | None = None) -> Limiter:
         """The limiter of an API key; `rates` count only at its first use."""
-        return self._limiter(key_name(api_key), rates or self._key_rates)
+        return self.account(key_name(api_key), rates)
+
+    def account(self, name: str, rates: Rates | None = None) -> Limiter:
+        """The limiter of an `account_name`: a key at one upstream. `rates` as in `key`."""
+        return self._limiter(f"{ACCOUNT}{name}", rates or self._key_rates)
+
+    def gate(self, deployment: str) -> Limiter:
+        """Where calls of a deployment line up one at a time, in this process."""
+        return self._limiter(f"{GATE}{deployment}", ONE_AT_A_TIME, new=_local)
 
     def resting(self) -> dict[str, float]:
-        """Deployments whose limiter rests, and for how many seconds yet."""
+        """Deployments and accounts whose limiter rests, and for how many seconds yet."""
         with self._lock:
             known = list(self._limiters.items())
-        rests = {name: one.rest_s() for name, one in known if name.startswith(DEPLOYMENT)}
-        return {name.removeprefix(DEPLOYMENT): rest for name, rest in rests.items() if rest > 0}
+        rests = {}
+        for prefix in (DEPLOYMENT, ACCOUNT):
+            for name, one in known:
+                if name.startswith(prefix) and (rest_s := one.rest_s()) > 0:
+                    rests[name.removeprefix(prefix)] = rest_s
+        return rests
 
-    @asynccontextmanager
-    async def slot(
+    def slot(
         self,
         deployment: str,
         *,
         api_key: str | None = None,
         tokens: float = 0.0,
         max_wait_s: float = inf,
-    ) -> AsyncIterator[Slot]:
-        """A place at the deployment and, first, at the key; the slot is the deployment's.
+        key_rests: bool = False,
+    ) -> Slot | JointSlot:
+        """A place at the deployment and, where a key is named, at the key.
 
         A refusal reported to the slot rests the deployment, not its siblings with the same key:
-        upstreams limit models of one key separately. Report it to `key(…)` too where they do not.
+        most upstreams limit the models of a key separately. With `key_rests` it rests the key.
         """
         own = self.deployment(deployment)
         if api_key is None:
-            async with own.slot(tokens, max_wait_s=max_wait_s) as slot:
-                yield slot
-            return
-        async with self.key(api_key).slot(tokens, max_wait_s=max_wait_s) as held:
-            left_s = max(0.0, max_wait_s - held.waited_s)
-            async with own.slot(tokens, max_wait_s=left_s) as slot:
-                try:
-                    yield slot
-                finally:
-                    held.used(slot.tokens)
+            return own.slot(tokens, max_wait_s=max_wait_s)
+        return JointSlot(
+            self.gate(deployment),
+            own,
+            self.key(api_key),
+            tokens=tokens,
+            max_wait_s=max_wait_s,
+            key_rests=key_rests,
+        )
 
-    def _limiter(self, name: str, rates: Rates) -> Limiter:
+    def _limiter(
+        self, name: str, rates: Rates, *, new: Callable[[Rates, str], Limiter] | None = None
+    ) -> Limiter:
         found = self._limiters.get(name)
         if found is not None:
             return found
         with self._lock:
             if len(self._limiters) >= MOST_LIMITERS:
                 self._forget_idle()
-            known = self._limiters.get(name) or self._idle.get(name) or self._new(rates, name)
+            known = self._limiters.get(name) or self._idle.get(name)
+            if known is None:
+                known = (new or self._new)(rates, name)
             self._limiters[name] = known
             return known
 

@@ -38,6 +38,8 @@ class Rates:
     """Rest after a refusal that names no time; doubles while refusals go on, at most to 60 s."""
     adaptive: bool = True
     """Slow down after refusals, speed up with success."""
+    probing: bool = False
+    """Without `adaptive` and without `rpm`: slow down as long as that is found to help."""
     heeding: bool = True
     """Start no more calls than the headers of the last reply say are left, until they reset."""
 
@@ -46,8 +48,9 @@ class Rates:
         for name, floor in least.items():
             value = getattr(self, name)
             strict = name in ("rpm", "tpm")
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if value is not None and not (
-                isfinite(value) and value >= floor and not (strict and value == 0)
+                is_number and isfinite(value) and value >= floor and not (strict and value == 0)
             ):
                 wanted = "a number above 0" if strict else f"a number, {floor:g} or more"
                 raise UsageError(

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from scillm.resilience.limits import GRAIN_S, Bucket, bucket_of
+from scillm.resilience.probing import Probing
 from scillm.resilience.remaining import remaining
+from scillm.resilience.retry_after import wait_meant
 
 if TYPE_CHECKING:
     from scillm.resilience.limits import Rates
@@ -28,8 +30,6 @@ LEAST_LEARNT_PER_S = 1.0
 """The slowest pace for an upstream that refuses without any rate being configured."""
 MOST_PER_S = 10_000.0
 """A learnt pace above this is no limit any more."""
-MIN_REST_S = 0.5
-"""The rest after a refusal that says `retry now`."""
 MAX_GUESSED_REST_S = 60.0
 """The longest rest when the upstream does not say how long."""
 
@@ -53,7 +53,8 @@ class Pace:
     pace, which grows again by equal steps with success under load. Where no rate is configured, the
     first refusal sets one: the rate of success seen so far; it doubles each second until the next
     refusal, and from then on behaves as above. An upstream that refuses at random, whatever the
-    pace, is slowed to the floor: give it rates with `adaptive=False`, so that only rests hold.
+    pace, is slowed to the floor: give it rates with `adaptive=False`, so that only rests hold, and
+    `probing`, which slows down only where that is found to help.
     """
 
     def __init__(self, rates: Rates) -> None:
@@ -69,6 +70,8 @@ class Pace:
             self._base["requests"] = self.requests.rate
         if self.tokens is not None:
             self._base["tokens"] = self.tokens.rate
+        is_probing = rates.probing and not rates.adaptive and rates.rpm is None
+        self._probing = Probing() if is_probing else None
         self._learnt = False
         self._peak: float | None = 1.0  # None: searching
         self._limited_at = -inf
@@ -88,6 +91,8 @@ class Pace:
         buckets = [bucket for bucket in (self.requests, self.tokens) if bucket is not None]
         full = all(bucket.full_at <= now for bucket in buckets)
         unlearnt = self.share == 1.0 and not self._learnt and not self._allowances
+        if self._probing is not None and self._probing.state != "free":
+            return False
         return full and unlearnt and self.rest_until <= now
 
     # -- asking --------------------------------------------------------------------------------
@@ -116,6 +121,15 @@ class Pace:
         for unit, allowance in self._allowances.items():
             allowance.left -= 1.0 if unit == "requests" else tokens
 
+    def give_back(self, tokens: float = 0.0) -> None:
+        """A call of `tokens` that was to start did not."""
+        if self.requests is not None:
+            self.requests.give_back(1.0)
+        if self.tokens is not None:
+            self.tokens.give_back(tokens)
+        for unit, allowance in self._allowances.items():
+            allowance.left += 1.0 if unit == "requests" else tokens
+
     def settle(self, now: float, *, expected: float, used: float) -> None:
         """A call that was started with `expected` tokens really used `used`."""
         if self.tokens is None:
@@ -139,19 +153,21 @@ class Pace:
             rest = self.rates.cooldown_s * 2.0 ** min(max(self._streak, 1) - 1, 30)
             rest = min(rest, MAX_GUESSED_REST_S)
         else:
-            rest = retry_after if retry_after > 0 else MIN_REST_S
+            rest = wait_meant(retry_after)
         self.rest_until = max(self.rest_until, now + rest)
         if news:
             self._limited_at = now
             if self.rates.adaptive:
                 self._slow_down(now)
         self._grown_at = self.rest_until
+        self._probe(now, began, refused=True)
         if self.requests is not None:
             self.requests.drain(self.rest_until)
 
     def after_success(self, now: float, *, started_at: float | None = None) -> None:
         """A call was answered."""
         self._count_win(now)
+        self._probe(now, now if started_at is None else started_at, refused=False)
         if (now if started_at is None else started_at) <= self._limited_at:
             return
         self._streak = 0
@@ -196,6 +212,25 @@ class Pace:
         # Success says something about a faster pace only while this one holds calls back.
         buckets = (self.requests, self.tokens)
         return any(bucket is not None and bucket.wait_s(now) > 0 for bucket in buckets)
+
+    def _probe(self, now: float, began: float, *, refused: bool) -> None:
+        if self._probing is None:
+            return
+        before = self._probing.rate_per_s
+        self._probing.note(
+            now,
+            started_at=began,
+            refused=refused,
+            held_back=self._is_short(now),
+            rest_until=self.rest_until,
+        )
+        rate = self._probing.rate_per_s
+        if rate is None:
+            self.requests = None
+        elif self.requests is None:
+            self.requests = Bucket(rate=rate, burst=1.0)
+        elif rate != before:
+            self.requests.set_rate(now, rate)
 
     def _slow_down(self, now: float) -> None:
         if self.requests is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from scillm.errors import UsageError
+from scillm.records import EmbeddingRequest
 from scillm.resilience.spend import MOST, Amount, in_pico
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 PER_TOKEN = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
 """LiteLLM's names, in US dollars."""
+MARKS = 8
+"""Tokens that a model of vectors may put around a text, at most; BERT's two are usual."""
 PER_MILLION = ("input_cost_per_million", "output_cost_per_million", "cache_read_cost_per_million")
 
 
@@ -106,13 +109,17 @@ def read_prices(prices: Any) -> dict[str, PerToken]:
 # -- how much a request may use ----------------------------------------------------------------
 
 
-def most_tokens(request: ChatRequest, budget: Budget) -> Tokens:
+def most_tokens(request: ChatRequest | EmbeddingRequest, budget: Budget) -> Tokens:
     """The most a request is expected to use.
 
     In: a token for every UTF-8 byte of its JSON (no byte-level tokenizer makes more, and the JSON
     around the words stands for the template's own tokens), and `image_tokens` for each image. Out:
     max_completion_tokens or max_tokens, the larger, else `assumed_output_tokens`; times `n`.
+    Vectors have no tokens out.
     """
+    if isinstance(request, EmbeddingRequest):
+        pieces = request.pieces
+        return Tokens(prompt=sum(_most_in_piece(piece) for piece in pieces))
     images: list[Json] = []
     messages = [_without_images(message, images) for message in request.messages]
     text = json.dumps([messages, dict(request.params)], ensure_ascii=False, default=repr)
@@ -123,6 +130,12 @@ def most_tokens(request: ChatRequest, budget: Budget) -> Tokens:
     return Tokens(
         prompt=prompt, completion=max(bounds, default=budget.assumed_output_tokens) * answers
     )
+
+
+def _most_in_piece(piece: str | Sequence[int]) -> int:
+    if isinstance(piece, str):
+        return len(piece.encode("utf-8", "surrogatepass")) + MARKS
+    return len(piece) + MARKS
 
 
 def amount_of(tokens: Tokens, price: Price | None) -> Amount:

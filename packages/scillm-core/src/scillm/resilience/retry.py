@@ -18,12 +18,10 @@ from scillm.errors import (
     ScillmError,
     UsageError,
 )
+from scillm.resilience.retry_after import wait_meant
 
 if TYPE_CHECKING:
     from scillm.protocols import RetryPolicy, RetryState
-
-SHORTEST_ANNOUNCED_S = 0.5
-"""`Retry-After: 0` means soon, not in a busy loop."""
 
 UNCOUNTED = 1_000_000_000
 """Attempts of a policy that only its time budget bounds."""
@@ -188,7 +186,7 @@ def decide(
 def announced_wait(error: ScillmError) -> float | None:
     """The upstream's Retry-After in seconds, 0 raised to a short wait; None if it is silent."""
     said = error.retry_after if isinstance(error, ProviderError) else None
-    return None if said is None else max(SHORTEST_ANNOUNCED_S, said)
+    return None if said is None else wait_meant(said)
 
 
 def reason_of(error: ScillmError) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from calendar import timegm
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
+from email.utils import parsedate_tz
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 RESET_HEADERS = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens", "x-ratelimit-reset")
+SOON_S = 0.5
+"""What a wait of 0, or one that is over, becomes: `Retry-After: 0` is not a busy loop."""
 EPOCH_S = 1_000_000_000
 """A bare reset number above this is a moment (Unix time), not a wait."""
 
@@ -42,6 +45,11 @@ def parse_retry_after(
     return next((max(0.0, reading) for reading in readings if reading is not None), None)
 
 
+def wait_meant(said_s: float) -> float:
+    """The wait that an upstream means by `said_s`: as it says, and soon when it says 0."""
+    return said_s if said_s > 0 else SOON_S
+
+
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -60,10 +68,17 @@ def _retry_after(text: str, now: float) -> float | None:
     seconds = _number(text)
     if seconds is not None or not text:
         return seconds
+    moment = _moment(text)
+    return parse_duration(text) if moment is None else moment - now
+
+
+def _moment(text: str) -> float | None:
+    """Unix time of an HTTP-date; one that names no zone is in GMT, as all of them are."""
     try:
-        return parsedate_to_datetime(text).timestamp() - now
+        found = parsedate_tz(text)
+        return None if found is None else timegm((*found[:6], 0, 0, 0)) - (found[9] or 0)
     except (ValueError, OverflowError, TypeError, IndexError):
-        return parse_duration(text)
+        return None
 
 
 def parse_duration(text: str) -> float | None:

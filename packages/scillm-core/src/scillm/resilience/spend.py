@@ -72,12 +72,31 @@ class Amount:
             pico_usd=self.pico_usd + other.pico_usd,
         )
 
-    def __sub__(self, other: Amount) -> Amount:
-        return Amount(
-            requests=self.requests - other.requests,
-            tokens=self.tokens - other.tokens,
-            pico_usd=self.pico_usd - other.pico_usd,
-        )
+
+@define(kw_only=True)
+class Tally:
+    """A running sum of amounts."""
+
+    requests: int = 0
+    tokens: int = 0
+    pico_usd: int = 0
+
+    @property
+    def amount(self) -> Amount:
+        """The sum so far."""
+        return Amount(requests=self.requests, tokens=self.tokens, pico_usd=self.pico_usd)
+
+    def add(self, amount: Amount) -> None:
+        """It was spent, or set aside."""
+        self.requests += amount.requests
+        self.tokens += amount.tokens
+        self.pico_usd += amount.pico_usd
+
+    def take(self, amount: Amount) -> None:
+        """It is no longer set aside."""
+        self.requests -= amount.requests
+        self.tokens -= amount.tokens
+        self.pico_usd -= amount.pico_usd
 
 
 NOTHING = Amount()
@@ -127,54 +146,69 @@ class Account:
     budget: Budget = field(factory=Budget)
     name: str = "budget"
     on_exhaust: Callable[[], object] | None = None
-    spent: Amount = NOTHING
-    reserved: Amount = field(default=NOTHING, init=False)
+    _before: Amount = field(default=NOTHING, alias="spent")
+    _spent: Tally = field(factory=Tally, init=False)
+    _reserved: Tally = field(factory=Tally, init=False)
     is_told: bool = field(default=False, init=False)
     """Whether it was said that the budget is reached."""
-    _limits: Mapping[str, int] = field(factory=dict, init=False)
-    """Worked out once, because every request asks."""
-    _estimated: Amount = field(default=NOTHING, init=False)
+    limits: Mapping[str, int] = field(factory=dict, init=False)
+    """The bounds by unit; worked out once, because every request asks."""
+    _estimated: Tally = field(factory=Tally, init=False)
     _unknown: int = field(default=0, init=False)
     _unpriced: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._limits = limits_of(self.budget)
+        self.limits = limits_of(self.budget)
+        self._spent.add(self._before)
+
+    @property
+    def spent(self) -> Amount:
+        """What was paid."""
+        return self._spent.amount
+
+    @property
+    def reserved(self) -> Amount:
+        """What is set aside for requests in the air."""
+        return self._reserved.amount
 
     def refusal(self, wanted: Amount) -> BudgetExceededError | None:
         """What to raise when `wanted` does not fit beside what is spent and reserved."""
-        for unit, limit in self._limits.items():
-            spent, reserved = getattr(self.spent, unit), getattr(self.reserved, unit)
-            amount = getattr(wanted, unit)
-            if spent + reserved + amount > limit:
-                return _exceeded(self.name, unit, limit, spent, reserved, amount)
+        if not self.limits:
+            return None
+        spent, reserved = self.spent, self.reserved
+        after = spent + reserved + wanted
+        for unit, limit in self.limits.items():
+            if getattr(after, unit) > limit:
+                parts = (getattr(amount, unit) for amount in (spent, reserved, wanted))
+                return _exceeded(self.name, unit, limit, *parts)
         return None
 
     def hold(self, amount: Amount) -> None:
         """Set `amount` aside."""
-        self.reserved += amount
+        self._reserved.add(amount)
 
     def settle(self, held: Amount, bill: Bill) -> None:
         """Replace what was set aside by what it cost."""
-        self.reserved -= held
-        self.spent += bill.amount
+        self._reserved.take(held)
+        self._spent.add(bill.amount)
         if bill.is_estimated:
-            self._estimated += bill.amount
+            self._estimated.add(bill.amount)
         self._unknown += bill.is_unknown
         self._unpriced += bill.is_unpriced
 
     def report(self) -> Spend:
         """What was spent so far."""
         return Spend(
-            requests=self.spent.requests,
-            tokens=self.spent.tokens,
-            usd=in_usd(self.spent.pico_usd),
+            requests=self._spent.requests,
+            tokens=self._spent.tokens,
+            usd=in_usd(self._spent.pico_usd),
             estimated_tokens=self._estimated.tokens,
             estimated_usd=in_usd(self._estimated.pico_usd),
             unknown_requests=self._unknown,
             unpriced_requests=self._unpriced,
-            reserved_requests=self.reserved.requests,
-            reserved_tokens=self.reserved.tokens,
-            reserved_usd=in_usd(self.reserved.pico_usd),
+            reserved_requests=self._reserved.requests,
+            reserved_tokens=self._reserved.tokens,
+            reserved_usd=in_usd(self._reserved.pico_usd),
         )
 
 
@@ -203,7 +237,7 @@ def account_of(value: Any, *, name: str) -> Account:
 def reserve(accounts: Sequence[Account], amount: Amount) -> Hold:
     """Set `amount` aside in all accounts, or in none: `BudgetExceededError` of a hard budget."""
     for account in accounts:
-        error = account.refusal(amount) if account.budget.hard else None
+        error = account.refusal(amount) if account.limits and account.budget.hard else None
         if error is not None:
             raise error
     for account in accounts:
@@ -240,7 +274,7 @@ def _exceeded(
 
     return BudgetExceededError(
         f"The {name} of {shown(limit)} has no room for a request of up to {shown(wanted)}: "
-        f"{shown(spent)} are spent and {shown(reserved)} reserved for what is in the air. Nothing "
+        f"{shown(spent)} are spent and {shown(reserved)} reserved for what is under way. Nothing "
         "was sent. Raise the budget, or lower max_tokens.",
         unit="usd" if unit == "pico_usd" else unit,
         fits_later=spent + wanted <= limit,

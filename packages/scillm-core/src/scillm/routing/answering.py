@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from scillm.routing.streams import AsyncCompletionStream
 
 if TYPE_CHECKING:
     from scillm.errors import ScillmError
-    from scillm.models import Completion
+    from scillm.models import Completion, EmbeddingResponse
     from scillm.records import Json
     from scillm.routing.caching import Caching
     from scillm.routing.fallback import FallbackRules
@@ -71,6 +71,8 @@ class Answering:
     continues: bool = False
     """Whether a stream that breaks goes on with a fallback's words."""
     _emit: Any = field(init=False)
+    _retry_meta: bool | None = field(default=None, init=False)
+    """Worked out once, because every call asks."""
 
     def __attrs_post_init__(self) -> None:
         self._emit = self.hosting.hooks.emit
@@ -78,17 +80,22 @@ class Answering:
 
     # -- shaping -------------------------------------------------------------------------------
 
-    async def read(self, given: Mapping[str, Any]) -> Arguments:
-        """A call's arguments, checked and shaped."""
+    def read(self, given: Mapping[str, Any]) -> Arguments:
+        """A call's arguments, checked; images that are too large may still have to be made fit."""
         call = sorted_arguments(given)
         check_images(call.messages, self.image_policy)
         if self.determinism is not None:
             call = evolve(call, params=self.determinism.fixed(call.params))
-        return await self._fitted(call) if self.image_policy.mode == "downscale" else call
+        return call
 
-    async def _fitted(self, call: Arguments) -> Arguments:
-        if not any(True for _ in inline_images(call.messages)):
-            return call
+    def makes_fit(self, call: Arguments) -> bool:
+        """Whether `fitted` has something to do."""
+        return self.image_policy.mode == "downscale" and any(
+            True for _ in inline_images(call.messages)
+        )
+
+    async def fitted(self, call: Arguments) -> Arguments:
+        """The call with its images made small enough, in a thread."""
         from scillm.routing.fitting import fitted
 
         work = partial(fitted, call.messages, self.image_policy)
@@ -103,17 +110,17 @@ class Answering:
 
     # -- whole answers -------------------------------------------------------------------------
 
-    async def whole(self, arguments: Arguments) -> Completion:
+    def whole(self, arguments: Arguments) -> Awaitable[Completion]:
         """The answer, from the cache where there is one, and checked where it was asked for."""
         if arguments.json_mode is not None:
-            return await self._checked_json(arguments, arguments.json_mode)
-        answer = await self._answer(arguments)
+            return self._checked_json(arguments, arguments.json_mode)
         wanted = arguments.params.get("response_format") if arguments.params else None
-        return answer if wanted is None else self._judged(answer, wanted)
+        return self._answer(arguments) if wanted is None else self._judged(arguments, wanted)
 
-    def _judged(self, answer: Completion, wanted: Json) -> Completion:
+    async def _judged(self, arguments: Arguments, wanted: Json) -> Completion:
         from scillm.structured.verdict import judged, wants_json
 
+        answer = await self._answer(arguments)
         if not wants_json(wanted):
             return answer
         return judged(answer, wanted, sanitize=bool(self._settings().get("json_sanitize")))
@@ -180,6 +187,17 @@ class Answering:
         record = call.record(leg, reply=source.side)
         return AsyncCompletionStream(record, source, go_on if self.continues else None)
 
+    # -- vectors -------------------------------------------------------------------------------
+
+    async def embedded(self, given: Mapping[str, Any]) -> EmbeddingResponse:
+        """The vectors a call asks for."""
+        from scillm.routing.embedding import embed, embedding_arguments
+
+        arguments = embedding_arguments(given)
+        call = self._call(arguments)
+        leg, answer = await call.fly(self.spending.asking(embed, arguments.account))
+        return stamped(answer, call.record(leg))
+
     # -- calls ---------------------------------------------------------------------------------
 
     def _call(self, arguments: Arguments) -> Call:
@@ -187,7 +205,7 @@ class Answering:
         hooks = self.hosting.hooks
         flight = Flight(
             model=model,
-            call_id=secrets.token_hex(8),
+            call_id=os.urandom(8).hex(),
             rules=self.rule_book.rules(arguments),
             emit=self._emit if hooks.hears("scillm_event") else None,
         )
@@ -201,7 +219,7 @@ class Answering:
             fallbacks=fallbacks,
             legs_for=self.planner.legs,
             emit=self._emit,
-            with_retries=bool(self._settings().get("retry_meta")),
+            with_retries=self._with_retries(),
         )
 
     def _model(self, arguments: Arguments) -> str:
@@ -210,9 +228,15 @@ class Answering:
             raise UsageError("No model was named: pass model=…, or set SCILLM_DEFAULT_MODEL.")
         return model
 
+    def _with_retries(self) -> bool:
+        if self._retry_meta is None:
+            self._retry_meta = bool(self._settings().get("retry_meta"))
+        return self._retry_meta
+
     def _settings(self) -> Mapping[str, Json]:
         return self.hosting.host().settings
 
 
-async def _complete(leg: Leg) -> Completion:
-    return await leg.provider().complete(leg.request)
+def _complete(leg: Leg) -> Awaitable[Completion]:
+    assert isinstance(leg.request, ChatRequest)
+    return leg.provider().complete(leg.request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -48,8 +48,6 @@ OURS = (
 
 KNOWN = frozenset(OURS)
 POLICY = frozenset(POLICY_ARGUMENTS)
-PLAIN = frozenset(OURS[: OURS.index("extra_body") + 1])
-"""Those that say where to ask what."""
 
 REFUSED_PREFIXES = ("_", "retry_", "scillm_", "litellm_", "router_")
 """Names that only an SDK uses; a provider never sees them."""
@@ -58,12 +56,14 @@ NEAR = 0.84
 """Similarity above which an unknown name is taken for a misspelt argument of ours."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)  # with so many fields, slots would take twice as long to fill
 class Arguments:
     """One call's arguments, sorted. `params` are the provider's."""
 
     model: str | None
     messages: Sequence[Message] = ()
+    input: Json = None
+    """What is to be turned into vectors; then there are no messages."""
     stream: bool = False
     timeout_s: float | None = None
     stream_timeout_s: float | None = None
@@ -93,34 +93,35 @@ def sorted_arguments(given: Mapping[str, Any]) -> Arguments:
     present = {name: value for name, value in given.items() if value is not None}
     if MIME in present:
         present = with_format(present)
-    strange = [name for name in present if name not in KNOWN]
-    for name in strange:
-        refuse_other_sdks(name)
-    api_base, base_url = present.get("api_base"), present.get("base_url")
-    if api_base and base_url and api_base != base_url:
+    base_url = present.get("base_url")
+    if base_url is not None and present.get("api_base", base_url) != base_url:
         raise UsageError("api_base and base_url are two names of one argument; pass one of them.")
-    extra_body = _mapping_of("extra_body", present)
-    # Most calls say nothing but where to and what; the others are read more slowly.
-    more = strange or not present.keys() <= PLAIN
-    mode = json_mode(present) if more else None
+    found: dict[str, Any] = {"model": None}
+    for name, value in present.items():
+        reader = READERS.get(name)
+        if reader is not None:
+            found[reader[0]] = reader[1](name, value)
+    # Most calls say nothing but where to and what.
+    return Arguments(**found) if present.keys() <= PLAIN else _with_more(present, found)
+
+
+def _with_more(present: Mapping[str, Any], found: Mapping[str, Any]) -> Arguments:
+    for name in present:
+        if name not in KNOWN:
+            refuse_other_sdks(name)
+    mode = json_mode(present)
     # In JSON mode the format is asked for by the JSON loop, which may change it.
     held = KNOWN if mode is None else KNOWN | {"response_format"}
-    params = {n: v for n, v in present.items() if n not in held} if strange else {}
+    params = {name: value for name, value in present.items() if name not in held}
     return Arguments(
-        model=checked_text("model", present.get("model")),
-        messages=checked_messages(present.get("messages", ())),
-        stream=bool(present.get("stream", False)),
-        timeout_s=checked_timeout(present.get("timeout")),
-        stream_timeout_s=checked_timeout(present.get("stream_timeout"), "stream_timeout"),
-        api_base=checked_text("api_base", api_base or base_url),
-        api_key=checked_text("api_key", present.get("api_key")),
-        provider=checked_text("custom_llm_provider", present.get("custom_llm_provider")),
-        extra_headers=_mapping_of("extra_headers", present),
-        params={**params, **extra_body},
-        json_mode=mode,
-        policy={name: value for name, value in present.items() if name in POLICY} if more else {},
-        account=call_account(present) if more else None,
-        cache=read_wish(present) if more else None,
+        **{
+            **found,
+            "params": {**params, **found.get("params", {})},
+            "json_mode": mode,
+            "policy": {name: value for name, value in present.items() if name in POLICY},
+            "account": call_account(present),
+            "cache": read_wish(present),
+        }
     )
 
 
@@ -157,29 +158,27 @@ def refuse_other_sdks(name: str) -> None:
         )
 
 
-def checked_messages(value: Any) -> Sequence[Message]:
+def checked_messages(name: str, value: Any) -> Sequence[Message]:
     """The messages, each an object; answers given back as messages become plain JSON."""
     if type(value) is list and all(type(message) is dict for message in value):
         return [*value]  # nearly always so, and found out ten times as fast
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
         raise UsageError(
-            'messages must be a list such as [{"role": "user", "content": "…"}], '
+            f'{name} must be a list such as [{{"role": "user", "content": "…"}}], '
             f"but is a {type(value).__name__}."
         )
     messages = [m.to_dict() if isinstance(m, OpenAIRecord) else m for m in value]
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping):
             raise UsageError(
-                f"messages[{number}] must be an object with role and content, "
+                f"{name}[{number}] must be an object with role and content, "
                 f"but is a {type(message).__name__}."
             )
     return messages
 
 
-def checked_text(name: str, value: Any) -> str | None:
-    """A non-empty string, or None when not given."""
-    if value is None:
-        return None
+def checked_text(name: str, value: Any) -> str:
+    """A non-empty string."""
     if not isinstance(value, str):
         raise UsageError(f"{name} must be text, but is a {type(value).__name__}.")
     if not value.strip():
@@ -187,7 +186,7 @@ def checked_text(name: str, value: Any) -> str | None:
     return value
 
 
-def checked_timeout(value: Any, name: str = "timeout") -> float | None:
+def checked_timeout(name: str, value: Any) -> float | None:
     """Seconds above 0, or None when not given."""
     if value is None:
         return None
@@ -196,12 +195,31 @@ def checked_timeout(value: Any, name: str = "timeout") -> float | None:
     return float(value)
 
 
-def _mapping_of(name: str, present: Mapping[str, Any]) -> Mapping[str, Any]:
-    return checked_mapping(name, present[name]) if name in present else {}
-
-
 def checked_mapping(name: str, value: Any) -> Mapping[str, Any]:
     """A mapping with string keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise UsageError(f"{name} must be a mapping with text keys, but is {type(value).__name__}.")
     return dict(value)
+
+
+def _truth(_name: str, value: Any) -> bool:
+    return bool(value)
+
+
+READERS: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "model": ("model", checked_text),
+    "messages": ("messages", checked_messages),
+    "stream": ("stream", _truth),
+    "timeout": ("timeout_s", checked_timeout),
+    "stream_timeout": ("stream_timeout_s", checked_timeout),
+    "api_base": ("api_base", checked_text),
+    "base_url": ("api_base", checked_text),
+    "api_key": ("api_key", checked_text),
+    "custom_llm_provider": ("provider", checked_text),
+    "extra_headers": ("extra_headers", checked_mapping),
+    "extra_body": ("params", checked_mapping),
+}
+"""By argument: the field of `Arguments` it sets, and what checks its value."""
+
+PLAIN = frozenset(READERS)
+"""Those that say where to ask what."""

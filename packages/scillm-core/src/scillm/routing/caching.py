@@ -58,7 +58,7 @@ class Caching:
 
     def cache(self, wish: Wish | None) -> ResponseCache | None:
         """The cache for a call, or None when it has none or wants none."""
-        if wish == OFF or self._is_off:
+        if self._is_off or (wish is not None and wish == OFF):
             return None
         found = self._own or process_cache()
         if found is None and wish is not None and (wish.ttl_s or wish.max_age_s or wish == Wish()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scillm.models import Completion
     from scillm.records import Json
     from scillm.routing.arguments import Arguments
-    from scillm.routing.flight import Flight
+    from scillm.routing.flight import Ask, Flight
     from scillm.routing.legs import Leg, Legs
 
 Answer = TypeVar("Answer")
@@ -38,7 +38,7 @@ class Call:
     with_retries: bool = False
     _fell_back: int = field(default=0, init=False)
 
-    async def fly(self, ask: Callable[[Leg], Awaitable[Answer]]) -> tuple[Leg, Answer]:
+    async def fly(self, ask: Ask[Answer]) -> tuple[Leg, Answer]:
         """The first answer of the group, or of its fallbacks in order; otherwise the last error."""
         try:
             return await self.flight.fly(self.legs_for(self.arguments, self.model), ask)
@@ -65,7 +65,7 @@ class Call:
         self,
         error: ScillmError,
         partial: Completion,
-        ask: Callable[[Leg], Awaitable[Answer]],
+        ask: Ask[Answer],
     ) -> tuple[Leg, Answer] | None:
         """The rest of a broken stream from the first fallback that has it; None when none has."""
         text, failed = text_so_far(partial), self.model

@@ -51,12 +51,9 @@ def levels_of(deployments: Sequence[tuple[int, Deployment]]) -> tuple[Level, ...
 def _level(rows: Sequence[tuple[int, Deployment]]) -> Level:
     deployments = tuple(deployment for _, deployment in rows)
     positions = tuple(position for position, _ in rows)
+    first, *others = positions
     # itemgetter gathers in C, but gives a bare value for a single position.
-    getter = (
-        itemgetter(*positions)
-        if len(positions) > 1
-        else itemgetter(slice(positions[0], positions[0] + 1))
-    )
+    getter = itemgetter(first, *others) if others else itemgetter(slice(first, first + 1))
     return Level(
         deployments=deployments,
         positions=positions,
@@ -100,6 +97,8 @@ def pick(
     of the best, are drawn.
     """
     size = len(level.deployments)
+    if size == 1 and eligible is None:
+        return 0
     if strategy == "simple-shuffle":
         return _shuffled(level, eligible or _all, draw)
     if eligible is None and buffer == 0.0:

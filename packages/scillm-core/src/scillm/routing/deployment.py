@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from scillm.errors import UsageError
 from scillm.providers.mock import MockReply
+from scillm.resilience.account import account_name
 from scillm.resilience.prices import per_token
 from scillm.routing.arguments import Arguments, sorted_arguments
 from scillm.routing.jsonmode import JSON_ARGUMENTS
@@ -70,6 +71,8 @@ class Deployment:
     output_cost_per_token: float | None = None
     cache_read_input_token_cost: float | None = None
     max_parallel_requests: int | None = None
+    account: str = ""
+    """What it shares with the deployments of the same address and key; never the key itself."""
     price: PerToken | None = None
     """What its tokens cost, where the row names both costs."""
     tags: Sequence[str] = ()
@@ -165,8 +168,14 @@ def _read_params(params: Mapping[str, Any]) -> dict[str, Any]:
         "tags": tags,
         **{name: _number(name, params.get(name)) for name in NUMBERS},
         "max_parallel_requests": read_width("max_parallel_requests", params),
+        "account": _account(arguments),
         "price": _price(params),
     }
+
+
+def _account(arguments: Arguments) -> str:
+    vendor = arguments.provider or (arguments.model or "").partition("/")[0]
+    return account_name(vendor, arguments.api_base, arguments.api_key)
 
 
 def read_width(name: str, given: Mapping[str, Any]) -> int | None:
@@ -205,6 +214,7 @@ def merged(call: Arguments, deployment: Arguments) -> Arguments:
     return Arguments(
         model=deployment.model,
         messages=call.messages,
+        input=call.input,
         stream=call.stream,
         timeout_s=call.timeout_s or deployment.timeout_s,
         stream_timeout_s=(call.stream_timeout_s or call.timeout_s or deployment.stream_timeout_s),

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from scillm.errors import ImageRejectedError
 from scillm.routing.downscale import smaller
-from scillm.routing.images import check_images, inline_images, shares, url_of
+from scillm.routing.images import check_images, inline_images, is_base64, is_inline, shares, url_of
 
 if TYPE_CHECKING:
     from scillm.records import Json, Message
@@ -46,7 +46,7 @@ def _message(
     parts = []
     for index, part in enumerate(content):
         url = url_of(part)
-        if not url.startswith("data:image"):
+        if not is_inline(url):
             parts.append(part)
             continue
         most_bytes = next(bounds)
@@ -77,7 +77,7 @@ def _told(picture: Picture) -> dict[str, Json]:
 
 def _decoded(url: str, where: str) -> bytes:
     head, _, body = url.partition(",")
-    if not head.endswith(";base64"):
+    if not is_base64(head):
         return unquote_to_bytes(body)
     try:
         return base64.b64decode(body, validate=True)

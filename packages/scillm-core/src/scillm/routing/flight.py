@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
 
 from scillm.errors import RateLimitError, ScillmError
-from scillm.models import Completion
+from scillm.models import Answered
 from scillm.protocols import RetryState
 from scillm.resilience.attempts import try_again
 from scillm.resilience.retry import announced_wait, budget_of, decide
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from scillm.routing.hedging import Runner
     from scillm.routing.legs import Leg, Legs
     from scillm.routing.rules import Rules
+    from scillm.routing.spending import Paid
 
 Answer = TypeVar("Answer")
-Ask = Callable[["Leg"], Awaitable[Answer]]
+Ask: TypeAlias = Callable[["Leg"], "Paid[Answer]"]
 
 
 class Flight:
@@ -40,30 +41,25 @@ class Flight:
         )
         self._model = model
         self._rules = rules
-        self._failures: list[ScillmError] = []
+        self._failures: tuple[ScillmError, ...] = ()
 
     async def fly(self, legs: Legs, ask: Ask[Answer]) -> tuple[Leg, Answer]:
         """The first answer from `legs`; otherwise the last error, with every attempt on it."""
         self.log.rounds = 0
-
-        async def one_round() -> tuple[Leg, Answer]:
-            return await self._round(legs, ask)
-
         try:
-            found = await one_round()
+            return await self._round(legs, ask)
         except ScillmError as error:
             if not self._rules.options.enabled:
                 raise
             first = error
-        else:
-            return found
+        one_round = partial(self._round, legs, ask)
         found = await try_again(first, one_round, lambda error: self._wait_for(error, legs))
         self.log.won()
         return found
 
     async def _round(self, legs: Legs, ask: Ask[Answer]) -> tuple[Leg, Answer]:
         self.log.round_begins()
-        self._failures = []
+        self._failures = ()
         tried: set[str] = set()
         last: ScillmError | None = None
         while True:
@@ -72,23 +68,25 @@ class Flight:
                 raise last or self._all_rest(legs)
             try:
                 if self._rules.hedge_after_s is None or self.log.hedges:
-                    return leg, await self._attempt(legs, leg, ask)
+                    return leg, await self._attempt(legs, leg, ask(leg), hedge=False)
                 return await self._hedged(legs, leg, ask, tried)
             except ScillmError as error:
                 if not error.try_elsewhere:
                     raise
                 last = error
-                self._failures.append(error)
+                self._failures += (error,)
                 tried.add(leg.key)
 
-    async def _attempt(
-        self, legs: Legs, leg: Leg, ask: Ask[Answer], *, hedge: bool = False
-    ) -> Answer:
-        started = time.monotonic()
-        number = self.log.began(leg)
+    async def _attempt(self, legs: Legs, leg: Leg, paid: Paid[Answer], *, hedge: bool) -> Answer:
+        started, number = time.monotonic(), 0
         legs.began(leg)
         try:
-            answer = await self._paced(leg, ask, number, hedge=hedge)
+            number = self.log.began(leg)
+            if self._rules.pacing.paces(leg, may_wait=self._rules.options.enabled):
+                answer = await self._paced(leg, paid, number, hedge=hedge)
+            else:
+                self.log.leaves(number)
+                answer = await paid.send()
         except ScillmError as error:
             legs.ended(leg)
             if self.log.has_left(number) and error.try_elsewhere:
@@ -100,23 +98,21 @@ class Flight:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 self.log.cancelled(leg, number, time.monotonic() - started, hedge=hedge)
             raise
+        finally:
+            paid.drop()
         elapsed_s = time.monotonic() - started
         self._landed(legs, leg, answer, elapsed_s)
         self.log.answered(leg, number, elapsed_s, hedge=hedge)
         return answer
 
-    async def _paced(self, leg: Leg, ask: Ask[Answer], number: int, *, hedge: bool) -> Answer:
-        options = self._rules.options
-        limiter = self._rules.pacing.limiter(leg, may_wait=options.enabled)
-        if limiter is None:
-            self.log.leaves(number)
-            return await ask(leg)
-        left_s = 0.0 if hedge else max(0.0, options.time_budget_s - self.log.elapsed_s)
-        slot = limiter.slot(max_wait_s=left_s)
+    async def _paced(self, leg: Leg, paid: Paid[Answer], number: int, *, hedge: bool) -> Answer:
+        most_s = self._rules.options.time_budget_s
+        left_s = 0.0 if hedge else max(0.0, most_s - self.log.elapsed_s)
+        slot = self._rules.pacing.slot(leg, max_wait_s=left_s)
         async with slot:
             self.log.leaves(number)
             try:
-                answer = await ask(leg)
+                answer = await paid.send()
             except RateLimitError as error:
                 slot.limited(error.retry_after)
                 raise
@@ -124,8 +120,7 @@ class Flight:
             slot.used(tokens_of(answer))
             if isinstance(answer, OpenStream):
                 # The place is held until the stream is closed, which may be in another task.
-                limiter.hold()
-                answer.at_close.append(limiter.leave)
+                answer.at_close.append(slot.hold())
             return answer
 
     def _landed(self, legs: Legs, leg: Leg, answer: object, elapsed_s: float) -> None:
@@ -146,18 +141,22 @@ class Flight:
         after_s = self._rules.hedge_after_s or 0.0
         started = time.monotonic()
 
-        async def asked(leg: Leg, *, hedge: bool) -> tuple[Leg, Answer]:
-            return leg, await self._attempt(legs, leg, ask, hedge=hedge)
+        async def first() -> tuple[Leg, Answer]:
+            return leg, await self._attempt(legs, leg, ask(leg), hedge=False)
+
+        async def extra(other: Leg) -> tuple[Leg, Answer]:
+            paid = ask(other)
+            self.log.hedged(leg, other, after_s)
+            return other, await self._attempt(legs, other, paid, hedge=True)
 
         def second() -> Runner[tuple[Leg, Answer]] | None:
             other = self._hedge_leg(legs, leg, tried)
             if other is None:
                 return None
-            self.log.hedged(leg, other, after_s)
             tried.add(other.key)
-            return partial(asked, other, hedge=True)
+            return partial(extra, other)
 
-        race = Race(partial(asked, leg, hedge=False), second, after_s=after_s, discard=_discard)
+        race = Race(first, second, after_s=after_s, discard=_discard)
         try:
             winner, answer = await race.run()
         except ScillmError as error:
@@ -173,8 +172,9 @@ class Flight:
         other = legs.next({*tried, slow.key}) or legs.again(slow)
         if other is None:
             return None
-        limiter = self._rules.pacing.limiter(other, may_wait=self._rules.options.enabled)
-        return other if limiter is None or limiter.is_free() else None
+        pacing = self._rules.pacing
+        is_paced = pacing.paces(other, may_wait=self._rules.options.enabled)
+        return other if not is_paced or pacing.is_free(other) else None
 
     # -- between rounds ------------------------------------------------------------------------
 
@@ -228,13 +228,13 @@ async def _discard(late: tuple[Leg, object]) -> None:
 
 def tokens_of(answer: object) -> int:
     """Tokens an answer says it cost; 0 when it does not say, and for a stream that has begun."""
-    usage = answer.usage if isinstance(answer, Completion) else None
+    usage = answer.usage if isinstance(answer, Answered) else None
     return (usage.total_tokens or 0) if usage is not None else 0
 
 
 def headers_of(answer: object) -> Mapping[str, str] | None:
     """What the reply's headers said about rate limits, where the provider has kept them."""
-    if isinstance(answer, Completion):
+    if isinstance(answer, Answered):
         side = answer.additional_kwargs.get("scillm")
     else:
         side = answer.side if isinstance(answer, OpenStream) else None

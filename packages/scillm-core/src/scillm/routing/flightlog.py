@@ -69,7 +69,7 @@ class FlightLog:
         self._lines = lines
         self._callbacks = callbacks
         self._begun = 0
-        self._left: set[int] = set()
+        self._left: tuple[int, ...] = ()
 
     @property
     def elapsed_s(self) -> float:
@@ -92,7 +92,7 @@ class FlightLog:
 
     def leaves(self, number: int) -> None:
         """The attempt has waited its turn, and its request leaves now."""
-        self._left.add(number)
+        self._left += (number,)
 
     def has_left(self, number: int) -> bool:
         """Whether the attempt's request was sent, as far as is known here."""

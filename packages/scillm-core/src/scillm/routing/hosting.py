@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from scillm.errors import PluginLoadError
 from scillm.plugins.groups import PROVIDERS
@@ -38,6 +39,8 @@ class Hosting:
         self._providers: dict[str, tuple[Deployment, Provider]] = {}
         self._replaced: list[Closes] = []
         """Those of rows that are no longer served; calls on their way may still use them."""
+        self._own: WeakSet[Closes] = WeakSet()
+        """Those of calls that name their own target, for as long as anybody knows them."""
 
     def provider(self, endpoint: Endpoint) -> Provider:
         """A provider for `endpoint`, built by the plugin of that name.
@@ -57,6 +60,12 @@ class Hosting:
                 f"The provider {endpoint.provider!r} built a {type(provider).__name__}, "
                 "which has no method complete."
             )
+        return provider
+
+    def _made(self, endpoint: Endpoint) -> Provider:
+        provider = self.provider(endpoint)
+        if isinstance(provider, Closes):
+            self._own.add(provider)
         return provider
 
     def host(self) -> Host:
@@ -81,7 +90,7 @@ class Hosting:
     async def aclose(self) -> None:
         """Close idle connections of the running event loop; a second call does nothing."""
         kept = [provider for _row, provider in self._providers.values()]
-        for provider in (*kept, *self._replaced):
+        for provider in (*kept, *self._replaced, *self._own):
             if isinstance(provider, Closes):
                 await provider.aclose()
         if self._host is not None and isinstance(self._host.transport, Closes):
@@ -93,7 +102,7 @@ class Hosting:
         """How to come by the provider of a leg, when it is asked."""
         # A deployment's provider is kept, unless this call brings headers of its own.
         if row is None or call.extra_headers != row.arguments.extra_headers:
-            return partial(self.provider, endpoint)
+            return cache(partial(self._made, endpoint))
 
         def kept() -> Provider:
             found = self._providers.get(row.id)

@@ -104,7 +104,7 @@ def inline_images(messages: Sequence[Message]) -> Iterator[tuple[str, int]]:
         content = message.get("content")
         for index, part in enumerate(content if isinstance(content, list) else ()):
             url = url_of(part)
-            if url.startswith("data:image"):
+            if is_inline(url):
                 yield f"messages[{number}].content[{index}]", decoded_bytes(url)
 
 
@@ -116,10 +116,20 @@ def url_of(part: Json) -> str:
     return url if isinstance(url, str) else ""
 
 
+def is_inline(url: str) -> bool:
+    """Whether a URL holds an image itself; schemes and media types are written in any case."""
+    return url[:10].lower() == "data:image"
+
+
+def is_base64(head: str) -> bool:
+    """Whether a data URL whose part before the comma is `head` holds base64."""
+    return head.lower().endswith(";base64")
+
+
 def decoded_bytes(url: str) -> int:
     """Size of what a data URL holds (RFC 2397), counted without decoding it."""
     head, _, body = url.partition(",")
-    if not head.endswith(";base64"):
+    if not is_base64(head):
         return len(body) - 2 * body.count("%")
     text = body.rstrip("=")
     return len(text) * 3 // 4

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
 
-from scillm.errors import APITimeoutError, BudgetExceededError, UnknownPriceError
+from scillm.errors import APITimeoutError, RateLimitError
 from scillm.routing.choose import Level, levels_of, pick, with_tags
 from scillm.routing.load import MINUTE_S, Load
 
 if TYPE_CHECKING:
     from scillm.errors import ScillmError
     from scillm.protocols import Provider
-    from scillm.records import ChatRequest, Endpoint
+    from scillm.records import ChatRequest, EmbeddingRequest, Endpoint
     from scillm.resilience.health import Health
     from scillm.routing.deployment import Deployment
 
@@ -24,7 +24,7 @@ class Leg:
     """One endpoint a call may go to, with the request as it is asked there."""
 
     endpoint: Endpoint
-    request: ChatRequest
+    request: ChatRequest | EmbeddingRequest
     provider: Callable[[], Provider] = field(repr=False)
     group: str = ""
     deployment: Deployment | None = None
@@ -116,6 +116,8 @@ class Board:
     buffer: float
     clock: Callable[[], float]
     draw: Callable[[], float]
+    key_rests: bool = False
+    """Whether a refusal for the rate is about the key, and so about all who have it."""
 
 
 class Group:
@@ -238,19 +240,19 @@ class GroupLegs:
 
     def failed(self, leg: Leg, error: ScillmError) -> None:
         """Let the deployment rest where the rules say so."""
-        if isinstance(error, (BudgetExceededError, UnknownPriceError)):
-            return  # nothing was sent, so it says nothing about the deployment
         now = self._board.clock()
         if isinstance(error, APITimeoutError):
             self._board.load.timed_out(leg.position, now)
         deployment = leg.deployment
-        self._board.health.failed(
+        rest_s = self._board.health.failed(
             leg.key,
             error,
             now,
             siblings=sum(len(level.deployments) for level in self._levels) - 1,
             cooldown_s=deployment.cooldown_time if deployment else None,
         )
+        if self._board.key_rests and deployment and isinstance(error, RateLimitError):
+            self._board.health.rest(deployment.account, now, rest_s)
 
     def _metric(self, level: Level) -> Sequence[float]:
         strategy = self._board.strategy
@@ -270,6 +272,8 @@ class GroupLegs:
     def _wait_s(self, level: Level, index: int, now: float) -> float:
         deployment = level.deployments[index]
         rest_s = self._board.health.rest_s(deployment.id, now)
+        if self._board.key_rests:
+            rest_s = max(rest_s, self._board.health.rest_s(deployment.account, now))
         used_up = self._board.load.over_limit(
             level.positions[index], now, rpm=deployment.rpm, tpm=deployment.tpm
         )

@@ -27,8 +27,9 @@ class Load:
         self.used = [0] * size
         self._measured_at = [0.0] * size
         self._ttl_s = latency_ttl_s
-        self._next_sweep = float("inf")
-        self._minute = 0
+        self._next_forgetting = float("inf")
+        self._minute_ends = 0.0
+        self._next_sweep = 0.0
 
     def anew(self, size: int) -> Load:
         """An empty one for other deployments, with the same ttl."""
@@ -66,7 +67,9 @@ class Load:
         before = averages[position]
         averages[position] = ALPHA * value + (1.0 - ALPHA) * before if before > 0.0 else value
         self._measured_at[position] = now
-        self._next_sweep = min(self._next_sweep, now + self._ttl_s)
+        if now + self._ttl_s < self._next_forgetting:
+            self._next_forgetting = now + self._ttl_s
+            self._next_sweep = min(self._next_sweep, self._next_forgetting)
 
     def timed_out(self, position: int, now: float) -> None:
         """A timeout counts as a very long answer."""
@@ -92,13 +95,15 @@ class Load:
 
     def sweep(self, now: float) -> None:
         """Forget the last minute's usage, and latencies older than the ttl."""
-        minute = int(now // MINUTE_S)
-        if minute != self._minute:
-            self._minute = minute
+        if now < self._next_sweep:
+            return
+        if now >= self._minute_ends:
+            self._minute_ends = (now // MINUTE_S + 1.0) * MINUTE_S
             for numbers in (self.requests, self.tokens, self.used):
                 numbers[:] = [0] * len(numbers)
-        if now >= self._next_sweep:
+        if now >= self._next_forgetting:
             self._forget_latencies(now - self._ttl_s)
+        self._next_sweep = min(self._minute_ends, self._next_forgetting)
 
     def _forget_latencies(self, oldest: float) -> None:
         kept = []
@@ -107,4 +112,4 @@ class Load:
                 kept.append(moment)
             else:
                 self.latency_s[position] = self.first_chunk_s[position] = 0.0
-        self._next_sweep = min(kept, default=float("inf")) + self._ttl_s
+        self._next_forgetting = min(kept, default=float("inf")) + self._ttl_s

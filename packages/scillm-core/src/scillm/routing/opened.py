@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scillm.errors import UsageError
 from scillm.protocols import Streams
+from scillm.records import ChatRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ class OpenStream:
     async def begin(cls, leg: Leg) -> OpenStream:
         """Open the stream of `leg` and wait for its first chunk."""
         provider = leg.provider()
+        assert isinstance(leg.request, ChatRequest)
         if not isinstance(provider, Streams):
             raise UsageError(f"The provider {leg.endpoint.provider!r} cannot stream.")
         context = provider.stream(leg.request)

@@ -13,6 +13,7 @@ from scillm.routing.arguments import checked_timeout
 from scillm.routing.choose import known_strategy
 from scillm.routing.deployment import read_width
 from scillm.routing.fallback import FallbackRules
+from scillm.routing.key_limits import KEY_LIMITS
 from scillm.routing.load import LATENCY_TTL_S
 from scillm.routing.policy import (
     COUNTS,
@@ -40,6 +41,7 @@ KNOWN = (
     "allowed_fails_policy",
     "disable_cooldowns",
     "default_max_parallel_requests",
+    *KEY_LIMITS,
     CONTINUES,
     "ignore_invalid_deployments",
     "timeout",
@@ -69,7 +71,7 @@ REASONS: Mapping[str, str] = {
         ),
         NO_AFFINITY,
     ),
-    "assistants_config": "there are chat completions only",
+    "assistants_config": "there are chat completions and embeddings only",
     "auto_router_capability_limit": "a call names its group; requests are not classified",
     "client_ttl": "connections are kept while they are alive, and closed with the Router",
     "default_litellm_params": "write the parameters into the rows, or give them to the calls",
@@ -85,7 +87,7 @@ REASONS: Mapping[str, str] = {
     "polling_interval": "waiting calls are woken, not polled",
     "router_general_settings": "every setting has an argument of its own",
     "routing_groups": "one strategy serves all groups; make a Router for each otherwise",
-    "search_tools": "there are chat completions only",
+    "search_tools": "there are chat completions and embeddings only",
     "tag_filtering_match_any": "a deployment serves a call when it shares one tag with it",
     "enable_pre_call_checks": "requests are never dropped before they are sent",
 }
@@ -137,8 +139,8 @@ def router_arguments(given: Mapping[str, Any]) -> RouterArguments:
         cooldown=_cooldown(given),
         redis_url=redis_url_of(given),
         width=read_width("default_max_parallel_requests", given),
-        timeout_s=checked_timeout(given.get("timeout")),
-        stream_timeout_s=checked_timeout(given.get("stream_timeout"), "stream_timeout"),
+        timeout_s=checked_timeout("timeout", given.get("timeout")),
+        stream_timeout_s=checked_timeout("stream_timeout", given.get("stream_timeout")),
         continues=bool(given.get(CONTINUES, False)),
         skip_invalid=bool(given.get("ignore_invalid_deployments", False)),
     )

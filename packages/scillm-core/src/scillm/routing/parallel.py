@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from scillm.records import Json, Message
 
 Ask = Callable[[Mapping[str, Any]], Awaitable["Completion"]]
+
+WAIT_S = 1.0
+"""After which a thread that waits for a result looks whether anybody still waits for it."""
 
 
 @frozen(kw_only=True)
@@ -224,33 +227,66 @@ async def gather(
     return ordered if preserve_order else finished
 
 
+class _Arrivals:
+    """Results on their way between two event loops. Remembers those that were not taken yet."""
+
+    def __init__(self) -> None:
+        self._news = threading.Condition()
+        self._results: deque[ParallelResult] = deque()
+        self._ended = False
+        self._error: BaseException | None = None
+
+    def put(self, result: ParallelResult) -> None:
+        with self._news:
+            self._results.append(result)
+            self._news.notify_all()
+
+    def end(self, error: BaseException | None) -> None:
+        with self._news:
+            self._ended, self._error = True, error
+            self._news.notify_all()
+
+    def wait(self) -> None:
+        """Return when there is something to take, or after `WAIT_S`. Blocks; takes nothing."""
+        with self._news:
+            self._news.wait_for(lambda: self._results or self._ended, timeout=WAIT_S)
+
+    def take(self) -> ParallelResult | None:
+        """The oldest result, None while there is none; `StopAsyncIteration` or what ended them."""
+        with self._news:
+            if self._results:
+                return self._results.popleft()
+            if not self._ended:
+                return None
+            error, self._error = self._error, None
+        raise StopAsyncIteration if error is None else error
+
+
 class ResultStream:
     """Results in the order in which they finish. Remembers the background work.
 
     The work runs on SciLLM's background loop, so that leaving the iteration early, in whatever
-    task, cancels it: forget the object, or call `aclose`.
+    task, cancels it: forget the object, or call `aclose`. A wait for the next result that is
+    cancelled (by a timeout, say) loses none.
     """
 
     def __init__(
         self, requests: Sequence[Any], ask: Ask, *, width: int, deterministic: bool
     ) -> None:
         read = [read_request(index, request) for index, request in enumerate(requests)]
-        queue: SimpleQueue[ParallelResult | BaseException | None] = SimpleQueue()
-        self._queue = queue
-        self._ended = False
+        # Not self: the work must not keep alive the object whose end is to cancel it.
+        arrivals = self._arrivals = _Arrivals()
 
         async def work() -> None:
             async def run(numbered: tuple[int, Mapping[str, Any]]) -> None:
-                queue.put(await one(*numbered, ask, deterministic=deterministic))
+                arrivals.put(await one(*numbered, ask, deterministic=deterministic))
 
             await each(run, enumerate(read), limit=width)
 
         def done(task: Future[None]) -> None:
-            try:
-                queue.put(task.exception())
-            except CancelledError:
-                queue.put(None)
+            arrivals.end(None if task.cancelled() else task.exception())
 
+        self._left = False
         self._task: Future[None] = portal.start(work)
         self._task.add_done_callback(done)
 
@@ -258,19 +294,17 @@ class ResultStream:
         return self
 
     async def __anext__(self) -> ParallelResult:
-        if self._ended:
-            raise StopAsyncIteration
-        item = await anyio.to_thread.run_sync(self._queue.get, abandon_on_cancel=True)
-        if isinstance(item, ParallelResult):
-            return item
-        self._ended = True
-        if item is None:
-            raise StopAsyncIteration
-        raise item
+        while not self._left:
+            result = self._arrivals.take()
+            if result is not None:
+                return result
+            # A thread that nobody waits for any more must not take the next result with it.
+            await anyio.to_thread.run_sync(self._arrivals.wait, abandon_on_cancel=True)
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Cancel what has not finished."""
-        self._ended = True
+        self._left = True
         self._task.cancel()
 
     def __del__(self) -> None:

@@ -12,7 +12,7 @@ from scillm.errors import UnknownModelError
 from scillm.plugins.groups import GROUPS, PROVIDERS
 from scillm.plugins.registry import not_found_message
 from scillm.providers.mock import Mock, MockReply
-from scillm.records import ChatRequest, Endpoint, evolve
+from scillm.records import ChatRequest, EmbeddingRequest, Endpoint, evolve
 from scillm.routing.deployment import merged
 from scillm.routing.fallback import filled, pattern_match
 from scillm.routing.legs import GroupLegs, Leg, Legs, OneLeg, groups_of
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from scillm.routing.legs import Board
 
 
-MOST_PLACES = 1000
-"""Places of calls that name their own that are kept; a program with ever new keys fills nothing."""
+MOST_PLACES = 500
+"""Places of calls that name their own that are kept, each with its provider; a program with ever
+new keys fills nothing."""
 
 
 @frozen(kw_only=True)
@@ -42,6 +43,9 @@ class _Place:
     endpoint: Endpoint
     model: str
     provider: Callable[[], Provider] = field(repr=False)
+    timeout_s: float
+    """Where the call itself says nothing, as `stream_timeout_s` for a call that streams."""
+    stream_timeout_s: float
 
 
 class Planner:
@@ -199,25 +203,46 @@ class Planner:
             name=row.id if row else "",
         )
         builder = partial(Mock, mock) if mock else self._hosting.builder(endpoint, row, call)
-        known = self._hosting.registry.names(PROVIDERS)
-        return _Place(row=row, known=known, endpoint=endpoint, model=target.model, provider=builder)
+        whole_s, stream_s = self._timeouts(row)
+        return _Place(
+            row=row,
+            known=self._hosting.registry.names(PROVIDERS),
+            endpoint=endpoint,
+            model=target.model,
+            provider=builder,
+            timeout_s=whole_s,
+            stream_timeout_s=stream_s,
+        )
 
     def _leg_at(self, place: _Place, call: Arguments, *, requested: str, position: int) -> Leg:
-        settings, hooks, row = self._hosting.host().settings, self._hosting.hooks, place.row
-        params = call.params
-        if row is not None:
-            params = {**row.arguments.params, **params} if row.arguments.params else params
-        request = ChatRequest(
-            model=hooks.resolve_model(place.model, place.endpoint),
-            messages=call.messages,
-            params=params,
-            stream=call.stream,
-            timeout_s=self._timeout_s_of(call, row) or settings.get("timeout_s", 600.0),
-            requested_model=requested,
-        )
-        request = hooks.shape_request(request)
-        if self._fixed is not None:
-            request = evolve(request, params=self._fixed(request.params))
+        hooks, row, params = self._hosting.hooks, place.row, call.params
+        if row is not None and row.arguments.params:
+            params = {**row.arguments.params, **params}
+        model = hooks.resolve_model(place.model, place.endpoint)
+        timeout_s = call.timeout_s or place.timeout_s
+        if call.stream:
+            timeout_s = call.stream_timeout_s or call.timeout_s or place.stream_timeout_s
+        request: ChatRequest | EmbeddingRequest
+        if call.input is not None:
+            request = EmbeddingRequest(
+                model=model,
+                input=call.input,
+                params=params,
+                timeout_s=timeout_s,
+                requested_model=requested,
+            )
+        else:
+            request = ChatRequest(
+                model=model,
+                messages=call.messages,
+                params=params,
+                stream=call.stream,
+                timeout_s=timeout_s,
+                requested_model=requested,
+            )
+            request = hooks.shape_request(request)
+            if self._fixed is not None:
+                request = evolve(request, params=self._fixed(request.params))
         return Leg(
             endpoint=place.endpoint,
             request=request,
@@ -227,14 +252,14 @@ class Planner:
             position=position,
         )
 
-    def _timeout_s_of(self, call: Arguments, row: Deployment | None) -> float | None:
-        """The nearest word: the call's, the row's, the Router's; each has one for streams."""
-        ways: list[tuple[float | None, float | None]] = [(call.stream_timeout_s, call.timeout_s)]
+    def _timeouts(self, row: Deployment | None) -> tuple[float, float]:
+        """The nearest word, the row's before the Router's; a stream may have its own."""
+        ways = [(self._stream_timeout_s, self._timeout_s)]
         if row is not None:
-            ways.append((row.arguments.stream_timeout_s, row.arguments.timeout_s))
-        ways.append((self._stream_timeout_s, self._timeout_s))
-        words = [(call.stream and streamed) or whole for streamed, whole in ways]
-        return next((word for word in words if word), None)
+            ways.insert(0, (row.arguments.stream_timeout_s, row.arguments.timeout_s))
+        default_s = self._hosting.host().settings.get("timeout_s", 600.0)
+        whole = next((whole for _, whole in ways if whole), default_s)
+        return whole, next((one for way in ways for one in way if one), default_s)
 
     def _target(self, call: Arguments, name: str) -> Target:
         return target_of(

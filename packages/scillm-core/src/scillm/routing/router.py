@@ -21,6 +21,7 @@ from scillm.routing.caching import Caching
 from scillm.routing.deployment import read_model_list
 from scillm.routing.hosting import Hosting
 from scillm.routing.images import read_image_policy
+from scillm.routing.key_limits import key_limits
 from scillm.routing.legs import Board
 from scillm.routing.load import Load
 from scillm.routing.options import router_arguments
@@ -31,7 +32,7 @@ from scillm.routing.spending import Spending
 from scillm.routing.streams import AsyncCompletionStream, CompletionStream
 
 if TYPE_CHECKING:
-    from scillm.models import Completion
+    from scillm.models import Completion, EmbeddingResponse
     from scillm.protocols import Provider, Transport
     from scillm.records import Endpoint, Json, Message
     from scillm.resilience.spend import Account, Spend
@@ -58,7 +59,8 @@ class Router:
     `retry_policy`, `fallbacks`, `context_window_fallbacks`, `content_policy_fallbacks`,
     `default_fallbacks`, `max_fallbacks`, `model_group_alias`, `cooldown_time`, `allowed_fails`,
     `allowed_fails_policy`, `disable_cooldowns`, `hedge_after_s`, and `redis_url` (or `redis_host`,
-    `redis_port`, `redis_password`, `redis_db`), `default_max_parallel_requests`, `timeout`,
+    `redis_port`, `redis_password`, `redis_db`), `default_max_parallel_requests`, `key_rpm`,
+    `key_tpm` and `rate_limit_scope` (see `docs/guide/pacing.md`; LiteLLM has none), `timeout`,
     `stream_timeout`, `retry_after` (the shortest wait between two tries),
     `ignore_invalid_deployments`, `enable_mid_stream_fallback_continuation`. Others are refused
     with `UsageError`.
@@ -103,12 +105,14 @@ class Router:
         skipped = log.warning if given.skip_invalid else None
         self._read_rows = partial(read_model_list, skipped=skipped)
         deployments = self._read_rows(model_list)
+        limits = key_limits(arguments, core)
         determinism = Determinism() if deterministic else None
         self._board = Board(
             health=Health(given.cooldown),
             load=Load(len(deployments), latency_ttl_s=given.latency_ttl_s),
             strategy=given.strategy,
             buffer=given.latency_buffer,
+            key_rests=limits.key_rests,
             clock=clock,
             draw=draw,
         )
@@ -130,6 +134,7 @@ class Router:
             base=given.knobs,
             redis_url=given.redis_url,
             width=given.width,
+            limits=limits,
             draw=draw,
         )
         self._answering = Answering(
@@ -188,7 +193,9 @@ class Router:
         `attempts` lists every endpoint that was asked.
         """
         given = {**arguments, "model": model, "messages": messages, "stream": stream}
-        read = await self._answering.read(given)
+        read = self._answering.read(given)
+        if self._answering.makes_fit(read):
+            read = await self._answering.fitted(read)
         if stream and read.json_mode is None:
             return await self._answering.streamed(read)
         return await self._answering.whole(read)
@@ -239,6 +246,18 @@ class Router:
             return await self.acompletion(model, messages, stream=True, **arguments)
 
         return CompletionStream(opened)
+
+    async def aembedding(
+        self, model: str | None = None, input: Any = None, **arguments: Any
+    ) -> EmbeddingResponse:
+        """Vectors for `input`; arguments as in `scillm.aembedding`, `model` may name a group."""
+        return await self._answering.embedded({**arguments, "model": model, "input": input})
+
+    def embedding(
+        self, model: str | None = None, input: Any = None, **arguments: Any
+    ) -> EmbeddingResponse:
+        """The synchronous form of `aembedding`, run on the background loop."""
+        return portal.call(partial(self.aembedding, model, input, **arguments))
 
     def set_model_list(self, model_list: Sequence[Mapping[str, Any]]) -> None:
         """Other deployments from now on, as if the Router had been made with them.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scillm.protocols import RetryPolicy
     from scillm.routing.arguments import Arguments
     from scillm.routing.hosting import Hosting
+    from scillm.routing.key_limits import KeyLimits
     from scillm.routing.policy import Callbacks
 
 MOST_RULES = 10_000
@@ -50,6 +51,7 @@ class RuleBook:
         base: Mapping[str, Any],
         redis_url: str | None,
         width: int | None,
+        limits: KeyLimits,
         draw: Callable[[], float],
     ) -> None:
         self._hosting = hosting
@@ -57,6 +59,7 @@ class RuleBook:
         self._base = base
         self._redis_url = redis_url
         self._width = width
+        self._limits = limits
         self._draw = draw
         self._rules: dict[str, Rules] = {}
         self._made_pacing: Pacing | None = None
@@ -112,6 +115,7 @@ class RuleBook:
                 host.settings,
                 redis_url=self._redis_url or host.settings.get("redis_url"),
                 width=self._width,
+                limits=self._limits,
                 emit=host.emit,
             )
         return self._made_pacing

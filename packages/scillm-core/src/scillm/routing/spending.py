@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from scillm.errors import (
-    APIConnectionError,
     BudgetExceededError,
-    ProviderError,
     UnknownPriceError,
     UsageError,
 )
 from scillm.events import BudgetReached
-from scillm.models import Completion
+from scillm.models import Answered
 from scillm.resilience.prices import (
     Price,
-    Tokens,
-    amount_of,
-    most_tokens,
     read_prices,
     tokens_used,
 )
@@ -32,27 +27,24 @@ from scillm.resilience.spend import (
     Budget,
     Hold,
     account_of,
-    in_usd,
     limits_of,
     reserve,
 )
+from scillm.routing.bills import NO_NOTES, bill_of, bill_of_failure, expected, noted
 from scillm.routing.opened import OpenStream
 
 if TYPE_CHECKING:
     from scillm.events import Event
-    from scillm.models import Usage
     from scillm.records import Json
+    from scillm.resilience.prices import Price
     from scillm.resilience.spend import Spend
     from scillm.routing.legs import Leg
 
 Answer = TypeVar("Answer")
 
 LISTED = "genai-prices"
-NO_NOTES: Mapping[str, Any] = {}
 ANY = "*"
 """In `prices`: every model that is not named."""
-MAYBE_BILLED = frozenset({408, 502, 504, 524})
-"""Statuses by which somebody on the way gave up; the model may have answered nevertheless."""
 
 # One lock for all accounts: a request is paid from several of them at once, in a microsecond.
 _lock = threading.Lock()
@@ -84,6 +76,71 @@ def spend() -> Spend:
     """What this process has spent since `set_budget`; zeros while there is no such budget."""
     with _lock:
         return (_process[0] if _process else Account()).report()
+
+
+class Paid(Generic[Answer]):
+    """A request whose cost is set aside. Remembers whether it was sent.
+
+    `send` settles what it cost, when it has ended. `drop` is for one that is not sent after all.
+    """
+
+    __slots__ = ("_ask", "_hold", "_is_sent", "_leg", "_notes", "_price")
+
+    def __init__(
+        self,
+        leg: Leg,
+        ask: Callable[[Leg], Awaitable[Answer]],
+        hold: Hold,
+        price: Price | None,
+        notes: Mapping[str, Json],
+    ) -> None:
+        self._leg = leg
+        self._ask = ask
+        self._hold = hold
+        self._price = price
+        self._notes = notes
+        self._is_sent = False
+
+    async def send(self) -> Answer:
+        """Send it; the answer, with its cost noted on it."""
+        self._is_sent = True
+        try:
+            answer = await self._ask(self._leg)
+        except BaseException as error:
+            _settle(self._hold, bill_of_failure(error, self._hold.amount))
+            raise
+        return cast("Answer", self._landed(answer))
+
+    def drop(self) -> None:
+        """Give back what was set aside, unless the request was sent."""
+        if not self._is_sent:
+            _settle(self._hold, Bill(amount=NOTHING))
+
+    def _landed(self, answer: object) -> object:
+        hold, price, notes = self._hold, self._price, self._notes
+        if isinstance(answer, OpenStream):
+            stream = answer
+
+            def closed() -> None:
+                usage = stream.usage()
+                _settle(hold, bill_of(tokens_used(usage), usage, hold.amount, price))
+
+            stream.at_close.append(closed)
+            stream.finish = lambda completion: noted(
+                completion, tokens_used(completion.usage), price, notes
+            )
+            return stream
+        if not isinstance(answer, Answered):
+            _settle(hold, Bill(amount=hold.amount, is_estimated=True))
+            return answer
+        tokens = tokens_used(answer.usage)
+        _settle(hold, bill_of(tokens, answer.usage, hold.amount, price))
+        return noted(answer, tokens, price, notes)
+
+
+def _settle(hold: Hold, bill: Bill) -> None:
+    with _lock:
+        hold.settle(bill)
 
 
 class Spending:
@@ -119,26 +176,26 @@ class Spending:
         ask: Callable[[Leg], Awaitable[Answer]],
         account: Account | None,
         notes: Mapping[str, Json] | None = None,
-    ) -> Callable[[Leg], Awaitable[Answer]]:
-        """`ask`, paid for; `notes` are stamped on the answer together with its cost."""
+    ) -> Callable[[Leg], Paid[Answer]]:
+        """Requests of `ask`, paid for; `notes` are stamped on the answer with its cost.
 
-        async def asked(leg: Leg) -> Answer:
-            accounts = self._accounts(account)
-            price = self._price(leg, accounts)
-            amount = _expected(leg, accounts, price)
+        What has no room is refused when it is to be paid, before it waits for its turn: a function
+        made here raises `BudgetExceededError` or `UnknownPriceError`.
+        """
+
+        def paid(leg: Leg) -> Paid[Answer]:
+            accounts = (*_process, self._account)
+            if account is not None:
+                accounts += (account,)
+            bounded = [account for account in accounts if account.limits]
+            price = self._price(leg, bounded)
+            amount = expected(leg.request, bounded, price) if bounded else ONE_REQUEST
             hold = self._reserved(accounts, amount)
-            try:
-                answer = await ask(leg)
-            except BaseException as error:
-                self._settle(hold, _bill_of_failure(error, amount))
-                raise
-            return cast("Answer", self._landed(answer, hold, price, notes or NO_NOTES))
+            if bounded:
+                self._tell_soft(bounded, hold)
+            return Paid(leg, ask, hold, price, notes or NO_NOTES)
 
-        return asked
-
-    def _accounts(self, account: Account | None) -> tuple[Account, ...]:
-        found = (*_process, self._account)
-        return found if account is None else (*found, account)
+        return paid
 
     def _reserved(self, accounts: Sequence[Account], amount: Amount) -> Hold:
         try:
@@ -147,14 +204,11 @@ class Spending:
         except BudgetExceededError:
             self._tell([a for a in accounts if a.budget.hard and a.refusal(amount)], amount)
             raise
-        soft = [a for a in accounts if not a.budget.hard and not a.is_told]
-        if soft:
-            self._tell([a for a in soft if a.refusal(NOTHING)], NOTHING, hold)
         return hold
 
-    def _settle(self, hold: Hold, bill: Bill) -> None:
-        with _lock:
-            hold.settle(bill)
+    def _tell_soft(self, accounts: Sequence[Account], hold: Hold) -> None:
+        soft = [a for a in accounts if not a.budget.hard and not a.is_told]
+        self._tell([a for a in soft if a.refusal(NOTHING)], NOTHING, hold)
 
     def _tell(self, reached: Sequence[Account], amount: Amount, hold: Hold | None = None) -> None:
         for account in reached:
@@ -171,28 +225,8 @@ class Spending:
                     account.on_exhaust()
                 except BaseException:
                     if hold is not None:
-                        self._settle(hold, Bill(amount=NOTHING))
+                        _settle(hold, Bill(amount=NOTHING))
                     raise
-
-    # -- what it cost --------------------------------------------------------------------------
-
-    def _landed(
-        self, answer: object, hold: Hold, price: Price | None, notes: Mapping[str, Json]
-    ) -> object:
-        if isinstance(answer, OpenStream):
-            answer.at_close.append(
-                lambda: self._settle(hold, _bill_of(answer.usage(), hold.amount, price))
-            )
-            answer.finish = lambda completion: _noted(
-                completion, tokens_used(completion.usage), price, notes
-            )
-            return answer
-        if not isinstance(answer, Completion):
-            self._settle(hold, Bill(amount=hold.amount, is_estimated=True))
-            return answer
-        tokens = tokens_used(answer.usage)
-        self._settle(hold, _bill(tokens, answer.usage, hold.amount, price))
-        return _noted(answer, tokens, price, notes)
 
     def _price(self, leg: Leg, accounts: Sequence[Account]) -> Price | None:
         row, request = leg.deployment, leg.request
@@ -202,7 +236,7 @@ class Spending:
             for model in (request.model, request.requested_model, leg.group, ANY):
                 if model in self._book:
                     return self._book[model]
-        bounded = [a for a in accounts if a.budget.usd is not None]
+        bounded = accounts and [a for a in accounts if a.budget.usd is not None]
         if not bounded and not self._wants_list:
             return None
         from scillm.providers.openai_like import resolved
@@ -232,71 +266,3 @@ class Spending:
             if self._wants_list:
                 raise
             return None
-
-
-def _expected(leg: Leg, accounts: Sequence[Account], price: Price | None) -> Amount:
-    measured = [a.budget for a in accounts if a.budget.is_measured]
-    if not measured:
-        return ONE_REQUEST
-    widest = Budget(
-        assumed_output_tokens=max(b.assumed_output_tokens for b in measured),
-        image_tokens=max(b.image_tokens for b in measured),
-    )
-    return amount_of(most_tokens(leg.request, widest), price)
-
-
-def _bill_of(usage: Usage | None, reserved: Amount, price: Price | None) -> Bill:
-    return _bill(tokens_used(usage), usage, reserved, price)
-
-
-def _bill(
-    tokens: Tokens | None, usage: Usage | None, reserved: Amount, price: Price | None
-) -> Bill:
-    """What the upstream says; where it says nothing, what was reserved is kept."""
-    if tokens is not None:
-        return Bill(amount=amount_of(tokens, price), is_unpriced=price is None)
-    total = usage.total_tokens if usage is not None else None
-    if total is not None:
-        # In and out are not told apart: the dearer of the two is taken for all.
-        amount = max(
-            amount_of(Tokens(prompt=total), price),
-            amount_of(Tokens(completion=total), price),
-            key=lambda amount: amount.pico_usd,
-        )
-        return Bill(amount=amount, is_estimated=True, is_unpriced=price is None)
-    return Bill(
-        amount=reserved,
-        is_estimated=reserved.tokens > 0,
-        is_unknown=reserved.tokens == 0,
-        is_unpriced=price is None,
-    )
-
-
-def _bill_of_failure(error: BaseException, reserved: Amount) -> Bill:
-    """What a request without an answer is taken to have cost.
-
-    Nothing where nothing left the process. A request and no tokens where an upstream refused it.
-    All that was reserved where it broke, timed out or was cancelled: it may have been billed.
-    """
-    if isinstance(error, UsageError) or (
-        isinstance(error, APIConnectionError) and not error.was_sent
-    ):
-        return Bill(amount=NOTHING)
-    status = error.status_code if isinstance(error, ProviderError) else None
-    if status is not None and status >= 300 and status not in MAYBE_BILLED:
-        return Bill(amount=ONE_REQUEST)
-    return Bill(amount=reserved, is_estimated=reserved.tokens > 0, is_unknown=reserved.tokens == 0)
-
-
-def _noted(
-    completion: Completion, tokens: Tokens | None, price: Price | None, notes: Mapping[str, Json]
-) -> Completion:
-    if price is None and not notes:
-        return completion
-    added = dict(notes)
-    if price is not None and tokens is not None:
-        added["response_cost"] = in_usd(price.cost(tokens))
-    if not added:
-        return completion
-    side = {**completion.additional_kwargs.get("scillm", {}), **added}
-    return completion.with_additional({**completion.additional_kwargs, "scillm": side})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from scillm.models import Completion
+    from scillm.models import Answered
     from scillm.records import Attempt, Json
 
+Answer = TypeVar("Answer", bound="Answered")
 
-@frozen(kw_only=True)
+
+@frozen(kw_only=True, slots=False)  # with so many fields, slots would take twice as long to fill
 class CallRecord:
     """What there is to say about an answered call. `retries` is None when it was not asked for."""
 
@@ -66,15 +69,19 @@ def side_information(record: CallRecord, *, served: str) -> dict[str, Json]:
     return side
 
 
-def stamped(completion: Completion, record: CallRecord) -> Completion:
-    """`completion` with the record in its additional_kwargs; what the provider put there stays."""
-    kept = completion.additional_kwargs
-    side = side_information(record, served=completion.model)
-    both = {
-        key: {**kept[key], **value} if isinstance(kept.get(key), dict) else value
-        for key, value in side.items()
-    }
-    return completion.with_additional({**kept, **both})
+def stamped(answer: Answer, record: CallRecord) -> Answer:
+    """`answer` with the record in its additional_kwargs; what the provider put there stays."""
+    # Many callers read the text and no more, so it is written down when it is asked for.
+    return answer.with_additional_later(
+        partial(_both, answer.additional_kwargs, record, answer.model)
+    )
+
+
+def _both(kept: Mapping[str, Json], record: CallRecord, served: str) -> dict[str, Json]:
+    both = dict(kept)
+    for key, value in side_information(record, served=served).items():
+        both[key] = {**kept[key], **value} if isinstance(kept.get(key), dict) else value
+    return both
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Json]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scillm.records import Json
 
 ALGORITHM = "sha256:"
+PARTIAL = ".partial"
 FOLDED = 2
 """Hex digits that name the folder, so that no folder grows too long."""
 
@@ -38,7 +39,7 @@ class Blobs:
         if path.exists():
             return name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
         partial.write_bytes(canonical_json(value).encode("utf-8", "surrogatepass"))
         partial.replace(path)
         return name
@@ -55,3 +56,15 @@ class Blobs:
         if digest(value) != name:
             raise StoredRunError(f"{path} was changed after it was written: its digest is wrong.")
         return value
+
+    def damage(self) -> list[str]:
+        """What is wrong with the values that are here, each read once; empty when nothing."""
+        found = []
+        for path in sorted(self.root.glob("*/*")):
+            if path.suffix == PARTIAL:
+                continue
+            try:
+                self.get(f"{ALGORITHM}{path.parent.name}{path.name}")
+            except StoredRunError as error:
+                found.append(error.message)
+        return found

@@ -91,8 +91,12 @@ class ResponseCache:
         row = row_of(key, completion, at=at, expires_at=expires_at, source=source)
         if row is None:
             return None
-        await self._try(lambda: self._store.put(key, row, expires_at), fault)
-        self._kept += 1
+
+        def put() -> bool:
+            self._store.put(key, row, expires_at)
+            return True
+
+        self._kept += await self._try(put, fault) is True
         return read_row(key, row)
 
     def stats(self) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class RecordingTransport:
         self._inner = inner
         self._path = Path(path)
         self._lock = threading.Lock()
+        self._broken = ""
         self._asked: Counter[str] = Counter()
         try:
             self._file = self._path.open("w" if overwrite else "x", encoding="utf-8")
@@ -106,20 +107,31 @@ class RecordingTransport:
         with self._lock:
             nth = self._asked[key]
             self._asked[key] += 1
-        return _Notes(request, nth, secrets_of(call.headers))
+        return _Notes(request, nth, secrets_of(call.headers, call.url))
 
     def _keep(self, notes: _Notes) -> None:
         self._write(line_of(notes.row()))
 
     def _write(self, line: str) -> None:
         with self._lock:
+            if self._broken:
+                raise CassetteError(self._broken)
             if self._file.closed:
                 raise CassetteError(
                     f"The recording of {self._path} has ended, but an exchange was still going on; "
                     "wait for all calls within `with scillm.record(…)`."
                 )
-            self._file.write(line)
-            self._file.flush()
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except OSError as error:
+                self._broken = (
+                    f"{self._path} could not be written: {error.strerror}. The recording is not "
+                    "whole; make room, or whatever is missing, and record anew."
+                )
+                with suppress(OSError):  # what it could not write, it tries to write once more
+                    self._file.close()
+                raise CassetteError(self._broken) from error
 
 
 class _Notes:

@@ -1,7 +1,7 @@
 """The rows of a cassette: what is kept of an HTTP exchange, and by what a request is known again.
 
 A row is one JSON line. Secrets are never in it: of the request only method, path and body are kept,
-of the reply only the headers in `KEPT_HEADERS`, and the values of secret headers are masked.
+of the reply only the headers in `KEPT_HEADERS`; credentials of the headers and the URL are masked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "scillm-cassette/1"
 KEPT_HEADERS = re.compile(r"content-type|retry-after(-ms)?|x-request-id|(x-)?ratelimit(-.*)?")
-SECRET_HEADERS = re.compile(r"auth|key|token|secret|cookie|passw|credential|signature")
+SECRET_NAMES = re.compile(r"auth|key|token|secret|cookie|passw|credential|signature")
+USER_INFO = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@]*)@", re.IGNORECASE)
+QUERY = re.compile(r"[?&]([^=&#]*)=([^&#]*)")
 MIN_SECRET_CHARS = 8
 """Shorter values are placeholders (`test`, `EMPTY`); masking them would change ordinary words."""
 MASK = b"***"
@@ -59,7 +61,7 @@ class Row:
 def request_of(call: HttpCall) -> dict[str, Json]:
     """Method, path and body of `call`, without secrets; JSON bodies as JSON."""
     path = re.sub(r"^[a-z][a-z0-9+.-]*://[^/?#]*", "", call.url, flags=re.IGNORECASE)
-    body = masked(call.body, secrets_of(call.headers))
+    body = masked(call.body, secrets_of(call.headers, call.url))
     return {
         "method": call.method.upper(),
         "path": re.split(r"[?#]", path, maxsplit=1)[0] or "/",
@@ -72,14 +74,29 @@ def key_of(request: Mapping[str, Json]) -> str:
     return digest(request)
 
 
-def secrets_of(headers: Mapping[str, str]) -> tuple[bytes, ...]:
-    """What must not be stored: the values of headers that carry credentials, longest first."""
-    values = [value for name, value in headers.items() if SECRET_HEADERS.search(name.lower())]
+def secrets_of(headers: Mapping[str, str], url: str = "") -> tuple[bytes, ...]:
+    """What must not be stored, longest first: credentials in headers, and those in a URL.
+
+    The URL itself is never stored, but an answer or an error may repeat what is in it.
+    """
+    user_info = USER_INFO.match(url)
+    named = [*headers.items(), *QUERY.findall(url)]
+    values = [value for name, value in named if SECRET_NAMES.search(name.lower())]
+    values += user_info.group(1).split(":", 1) if user_info else []
+    values += [_unquoted(value) for value in values]
     bare = [part for value in values for part in value.split()]
     plain = {text for text in (*values, *bare) if len(text) >= MIN_SECRET_CHARS}
     written = {form for text in plain for form in (text, json.dumps(text)[1:-1])}
     slashed = {text.replace("/", "\\/") for text in written}
     return tuple(sorted((text.encode() for text in written | slashed), key=len, reverse=True))
+
+
+def _unquoted(text: str) -> str:
+    """`text` with its percent-escapes read (RFC 3986, section 2.1)."""
+    escape = re.compile(rb"%([0-9a-fA-F]{2})")
+    return escape.sub(lambda match: bytes([int(match[1], 16)]), text.encode()).decode(
+        "utf-8", "replace"
+    )
 
 
 def masked(data: bytes, secrets: Iterable[bytes]) -> bytes:

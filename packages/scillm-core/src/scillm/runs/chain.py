@@ -135,8 +135,11 @@ def _proved(line: bytes) -> tuple[bytes, int, str, str] | None:
 def is_torn(tail: bytes, place: Place) -> bool:
     """Whether `tail`, which has no newline, can be what a crash left of the line after `place`.
 
-    Zeros are what a file system may leave of bytes that did not reach the disk.
+    Zeros are what a file system may leave of bytes that did not reach the disk. A whole line whose
+    newline is another byte is no such thing: it was changed.
     """
+    if not tail.endswith(b"\0") and _proved(tail[:-1] + b"\n") is not None:
+        return False
     wanted = opening(place)
     begun = tail[: len(wanted)].rstrip(b"\0")
     return wanted.startswith(begun)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,26 +14,52 @@ if TYPE_CHECKING:
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MODE = 0o644 << 16
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a compression this Python lacks
+    RuntimeError,  # encrypted
+    UnicodeDecodeError,
+)
+"""What `zipfile` raises for a file that is damaged, or is another's."""
 LEFT_OUT = (".lock", ".partial")
 
 
 def export(folder: Path, target: Path) -> int:
     """Write every file of the run in `folder` into the zip `target`; how many there were.
 
-    Raises `StoredRunError` when `target` exists: a kept run is never overwritten.
+    Raises `StoredRunError` when `target` exists (a kept run is never overwritten) or cannot be
+    written; then nothing is left of it.
     """
     files = list(_files(folder))
     try:
-        with zipfile.ZipFile(target, "x", zipfile.ZIP_DEFLATED) as archive:
+        archive = zipfile.ZipFile(target, "x", zipfile.ZIP_DEFLATED)
+    except FileExistsError:
+        raise StoredRunError(f"{target} exists already; name another file.") from None
+    except OSError as error:
+        raise _unwritten(target, error) from error
+    try:
+        with archive:
             for path in files:
                 name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
                 entry = zipfile.ZipInfo(name, date_time=EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = MODE
                 archive.writestr(entry, path.read_bytes())
-    except FileExistsError:
-        raise StoredRunError(f"{target} exists already; name another file.") from None
+    except BaseException as error:
+        # Half a run must not stand there under the name of a whole one.
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritten(target, error) from error
+        raise
     return len(files)
+
+
+def _unwritten(target: Path, error: OSError) -> StoredRunError:
+    return StoredRunError(
+        f"{target} cannot be written: {error.strerror or error}. Name another place, or make room."
+    )
 
 
 def unpack(source: Path, root: Path) -> str:
@@ -51,7 +78,7 @@ def unpack(source: Path, root: Path) -> str:
             if (root / run_id).exists():
                 raise StoredRunError(f"The run {run_id} is already in {root}.")
             archive.extractall(root)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*UNREADABLE, OSError) as error:
         raise StoredRunError(f"{source} is not an exported run: {error}.") from error
     return run_id
 

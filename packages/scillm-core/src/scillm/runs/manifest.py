@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from scillm.records import JobResult, Json
 
 SCHEMA = "scillm.run/1"
+SEAL = "digest"
+"""The field of a stored manifest with the digest of all its others."""
 
 
 @frozen(kw_only=True)
@@ -75,6 +77,22 @@ def manifest_of(
         environment={**environment, job.engine: dict(result.environment)},
         record=record or {},
     )
+
+
+def sealed(document: Mapping[str, Json]) -> dict[str, Json]:
+    """`document` with its digest, so that a change of any part of it shows."""
+    return {**document, SEAL: digest(document)}
+
+
+def unsealed(text: str, *, where: str) -> list[str]:
+    """What is wrong with the seal of the manifest in `text`; empty when it is whole."""
+    document: dict[str, Json] = json.loads(text)
+    seal = document.pop(SEAL, None)
+    if seal is None:
+        return [f"{where} has no digest, so a change of it could not be seen."]
+    if seal != digest(document):
+        return [f"{where} was changed after it was written: its digest is wrong."]
+    return []
 
 
 def from_text(text: str, *, where: str) -> Manifest:

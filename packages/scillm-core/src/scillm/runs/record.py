@@ -116,7 +116,9 @@ class MemoryRecord:
         return name
 
     def get(self, name: str, /) -> Json:
-        """The value with this digest."""
+        """The value with this digest; `StoredRunError` when it was never put here."""
+        if name not in self._blobs:
+            raise StoredRunError(f"No value with the digest {name} was put into this record.")
         return self._blobs[name]
 
 

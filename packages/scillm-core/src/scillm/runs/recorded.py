@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from scillm.errors import StoredRunError
+from scillm.runs.blobs import Blobs
 from scillm.runs.canonical import canonical_json, digest
+from scillm.runs.journal import scan
 from scillm.runs.manifest import Manifest, manifest_of
-from scillm.runs.record import OUTSIDE, FolderRecord, MemoryRecord, RecordDiffersError, Records
-from scillm.runs.replay import Comparison, compare, host_environment, record_job
+from scillm.runs.record import (
+    BLOBS,
+    MEASURED,
+    OUTSIDE,
+    ROWS,
+    FolderRecord,
+    MemoryRecord,
+    RecordDiffersError,
+    Records,
+)
+from scillm.runs.replay import Comparison, changed, compare, host_environment, record_job
+from scillm.runs.store import damage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +96,12 @@ async def resume(engine: Engine, begun: Begun, store: RunStore) -> Manifest:
 
 
 async def verify(engine: Engine, manifest: Manifest, folder: Path) -> Verified:
-    """Walk through the record of a finished run again without executing anything."""
+    """Walk through the record of a finished run again without executing anything.
+
+    What the walk does not look at (the rest of the manifest, the job as it was begun, values that
+    nothing reads) is checked by its digest. Raises `StoredRunError` for a file that is missing or
+    cannot be read, `JournalDamagedError` for a changed row.
+    """
     recorder = _recording(engine, manifest.job.engine)
     problems: list[str] = []
     with FolderRecord(folder, sealed=True) as record:
@@ -94,6 +111,7 @@ async def verify(engine: Engine, manifest: Manifest, folder: Path) -> Verified:
             problems.append(error.message)
         else:
             problems += _against(manifest, result, record)
+        problems += [*damage(folder, manifest), *Blobs(folder / BLOBS).damage()]
         return Verified(
             run_id=manifest.run_id, rows=record.stored, head=record.head, problems=problems
         )
@@ -105,7 +123,7 @@ async def rerun(engine: Engine, manifest: Manifest, folder: Path) -> Rerun:
     Answers that came from outside (a model's) are taken from the record: nobody is asked again.
     """
     recorder = _recording(engine, manifest.job.engine)
-    then_rows = _rows_of(folder)
+    then_rows = _rows_of(folder, ROWS)
     with FolderRecord(folder, sealed=True) as record:
         again = _Again(record)
         result = await recorder.run_recorded(manifest.job, again)
@@ -117,8 +135,8 @@ async def rerun(engine: Engine, manifest: Manifest, folder: Path) -> Rerun:
         rows=compare(manifest.findings, result.findings),
         record_same=canonical_json(then_rows) == canonical_json(again.rows),
         differing=_differing(then_rows, again.rows),
-        drift=_changed(then, now),
-        packages=_changed(packages, installed()),
+        drift=changed(then, now),
+        packages=changed(packages, installed()),
     )
 
 
@@ -148,7 +166,7 @@ class _Again(MemoryRecord):
     def get(self, name: str, /) -> Json:
         try:
             return super().get(name)
-        except KeyError:
+        except StoredRunError:
             return self._then.get(name)
 
 
@@ -180,8 +198,12 @@ def _recording(engine: Engine, name: str) -> Records:
 
 
 def _forget_if_empty(folder: Path) -> None:
-    """A run that was refused before its first row is none, and leaves nothing behind."""
-    if not _rows_of(folder):
+    """A run that was refused before its first row is none, and leaves nothing behind.
+
+    An answer that was paid for is kept, even before the first row.
+    """
+    answered = [row["key"] for row in _rows_of(folder, MEASURED)]
+    if not _rows_of(folder, ROWS) and answered in ([], [PACKAGES]):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -211,13 +233,10 @@ def _against(manifest: Manifest, result: JobResult, record: FolderRecord) -> lis
     return problems
 
 
-def _rows_of(folder: Path) -> list[Json]:
-    from scillm.runs.journal import scan
-    from scillm.runs.record import ROWS
-
+def _rows_of(folder: Path, name: str) -> list[Json]:
     found: list[Json] = []
-    if (folder / ROWS).is_file():
-        scan(folder / ROWS, lambda row: found.append(row.data))
+    if (folder / name).is_file():
+        scan(folder / name, lambda row: found.append(row.data))
     return found
 
 
@@ -229,11 +248,3 @@ def _differing(then: Sequence[Json], now: Sequence[Json]) -> list[Mapping[str, J
         for number, (before, after) in enumerate(zip(*padded, strict=True), start=1)
         if canonical_json(before) != canonical_json(after)
     ]
-
-
-def _changed(then: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, list[Json]]:
-    return {
-        name: [then.get(name), now.get(name)]
-        for name in sorted({*then, *now})
-        if then.get(name) != now.get(name)
-    }

@@ -94,12 +94,17 @@ async def record_job(engine: Engine, job: Job, store: RunStore) -> Manifest:
 async def replay(engine: Engine, manifest: Manifest) -> Replay:
     """Run the job of `manifest` again and compare the findings. Nothing is stored."""
     again = await run_job(engine, manifest.job, run_id=manifest.run_id)
-    then, now = manifest.environment, again.environment
-    drift = {
+    return Replay(
+        run_id=manifest.run_id,
+        rows=compare(manifest.findings, again.findings),
+        drift=changed(manifest.environment, again.environment),
+    )
+
+
+def changed(then: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, list[Json]]:
+    """What differs: name → [then, now], None where there was or is nothing."""
+    return {
         name: [then.get(name), now.get(name)]
         for name in sorted({*then, *now})
         if then.get(name) != now.get(name)
     }
-    return Replay(
-        run_id=manifest.run_id, rows=compare(manifest.findings, again.findings), drift=drift
-    )

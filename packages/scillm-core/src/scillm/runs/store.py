@@ -12,7 +12,7 @@ from attrs import asdict, frozen
 
 from scillm.errors import StoredRunError
 from scillm.records import Job
-from scillm.runs.manifest import Manifest, from_text
+from scillm.runs.manifest import Manifest, from_text, sealed, unsealed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,7 +51,7 @@ class RunStore:
     def save(self, manifest: Manifest) -> Path:
         """Write `manifest` and return its path; `StoredRunError` if its id is taken."""
         # Written as ASCII, since a program's output may hold lone surrogates, which have no UTF-8.
-        text = json.dumps(manifest.to_dict(), indent=1, allow_nan=False)
+        text = json.dumps(sealed(manifest.to_dict()), indent=1, allow_nan=False)
         folder = self.root / manifest.run_id
         if (folder / NAME).exists() or not (folder / BEGUN).exists():
             self._make(manifest.run_id)
@@ -67,21 +67,7 @@ class RunStore:
 
     def begun(self, run_id: str) -> Begun:
         """The unfinished run with this id or the only one that starts so; `StoredRunError`."""
-        folder = self.root / self._one(run_id, self.unfinished(), "unfinished run")
-        path = folder / BEGUN
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if document["schema"] != BEGUN_SCHEMA:
-                raise StoredRunError(
-                    f"{path} has schema {document['schema']!r}; this version reads "
-                    f"{BEGUN_SCHEMA!r}."
-                )
-            job = Job(**document["job"])
-            return Begun(
-                run_id=document["run_id"], created=document["created"], job=job, folder=folder
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoredRunError(f"{path} is not the job of a run: {error!r}.") from error
+        return begun_in(self.root / self._one(run_id, self.unfinished(), "unfinished run"))
 
     def ids(self) -> list[str]:
         """Ids of the finished runs, oldest first."""
@@ -95,7 +81,7 @@ class RunStore:
     def load(self, run_id: str) -> Manifest:
         """The run with this id or with the only id that starts so; `StoredRunError` otherwise."""
         path = self.root / self._one(run_id, self.ids(), "run") / NAME
-        return from_text(path.read_text(encoding="utf-8"), where=str(path))
+        return from_text(_text_of(path), where=str(path))
 
     def folder(self, run_id: str) -> Path:
         """The folder of the finished run with this id or the only one that starts so."""
@@ -122,6 +108,43 @@ class RunStore:
                 f"{found} {run_id!r} in {self.root}. `scillm runs list` shows what is there."
             )
         return matches[0]
+
+
+def begun_in(folder: Path) -> Begun:
+    """What the run in `folder` was to do; `StoredRunError` when that cannot be read."""
+    path = folder / BEGUN
+    try:
+        document = json.loads(_text_of(path))
+        if document["schema"] != BEGUN_SCHEMA:
+            raise StoredRunError(
+                f"{path} has schema {document['schema']!r}; this version reads {BEGUN_SCHEMA!r}."
+            )
+        job = Job(**document["job"])
+        return Begun(run_id=document["run_id"], created=document["created"], job=job, folder=folder)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoredRunError(f"{path} is not the job of a run: {error!r}.") from error
+
+
+def damage(folder: Path, manifest: Manifest) -> list[str]:
+    """What was changed about the files of a finished run beside its record; empty when nothing.
+
+    The manifest must be as it was written, and the job the one that the run began with.
+    """
+    found = unsealed(_text_of(folder / NAME), where=str(folder / NAME))
+    begun = begun_in(folder)
+    then = (begun.run_id, begun.created, begun.job)
+    if then != (manifest.run_id, manifest.created, manifest.job):
+        found.append(f"{folder / BEGUN} is not what the manifest says the run began with.")
+    return found
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StoredRunError(f"{path} is missing, and with it a part of this run.") from None
+    except UnicodeDecodeError as error:
+        raise StoredRunError(f"{path} was changed after it was written: {error}.") from error
 
 
 def _written(path: Path, text: str) -> Path:

@@ -16,7 +16,8 @@ from scillm.errors import ScillmError
 from scillm.events import Event, ItemFinished
 from scillm.protocols import Engine
 from scillm.serve.admission import Admission, Ticket
-from scillm.serve.envelope import Envelope, EnvelopeSpec, read_envelope, write_result
+from scillm.serve.envelope import Envelope, EnvelopeSpec, read_envelope
+from scillm.serve.envelope_result import write_result
 from scillm.serve.jobs import RUNNING, Answer, Jobs, Kept
 from scillm.serve.problems import Problem, Refused, problem_of
 from scillm.serve.web import (
@@ -180,7 +181,11 @@ class BridgeHandlers:
         )
 
     async def _streamed(self, envelope: Envelope, ticket: Ticket, write: Write) -> None:
-        await write(ACCEPTED)
+        try:
+            await write(ACCEPTED)
+        except BaseException:
+            self.admission.leave()
+            raise
         send, receive = anyio.create_memory_object_stream[Event](EVENTS_AHEAD)
         missed = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from scillm.serve.openapi import COMMON, JSON, Operation, document, problems
@@ -57,6 +58,14 @@ SCHEMAS: Json = {
         },
     },
 }
+CHAT_PATHS: Mapping[str, str] = {
+    "/v1/chat/completions": "createChatCompletion",
+    "/chat/completions": "createChatCompletionUnversioned",
+}
+"""Where questions are taken, with the id of the operation.
+
+The second is for clients whose base URL was written without `/v1`.
+"""
 EVENTS = "Chunks as server-sent events, `[DONE]` last; an error in the middle is an event."
 
 
@@ -79,16 +88,19 @@ def chat_document(
     }
     operations = [
         *COMMON,
-        Operation(
-            method="post",
-            path="/v1/chat/completions",
-            id="createChatCompletion",
-            summary="Answer a conversation. Leaving stops the work.",
-            body={"$ref": "#/components/schemas/ChatRequest"},
-            answers={
-                200: ("The answer, or with stream=true its pieces.", answer),
-                **problems(400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504),
-            },
+        *(
+            Operation(
+                method="post",
+                path=path,
+                id=operation,
+                summary="Answer a conversation. Leaving stops the work.",
+                body={"$ref": "#/components/schemas/ChatRequest"},
+                answers={
+                    200: ("The answer, or with stream=true its pieces.", answer),
+                    **problems(400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504),
+                },
+            )
+            for path, operation in CHAT_PATHS.items()
         ),
         Operation(
             method="get",

@@ -1,4 +1,4 @@
-"""The bridge's envelope: request JSON to a Job, a JobResult to the JSON of the answer.
+"""The bridge's envelope: what an engine's clients may write, and request JSON to a Job.
 
 Canonical form: `{messages, items, provider: {name, args}, options: {max_seconds, session_id,
 track_id}, seed}`. What else an engine's clients write is data in its `EnvelopeSpec`.
@@ -10,14 +10,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from scillm.errors import UsageError
 from scillm.providers.bridge_wire import SHARED_OPTIONS
 from scillm.records import Job
 
 if TYPE_CHECKING:
-    from scillm.records import JobResult, Json
+    from scillm.records import Json
 
 CANONICAL = ("messages", "items", "provider", "options", "seed", "async")
 TOP_OPTIONS = (*SHARED_OPTIONS, "session", "track")
@@ -94,50 +94,6 @@ def read_envelope(document: Json, spec: EnvelopeSpec) -> Envelope:
     if not isinstance(asynchronous, bool):
         raise UsageError(f"'async' must be true or false, but is {_kind(asynchronous)}.")
     return Envelope(job=job, asynchronous=asynchronous, warnings=tuple(notes))
-
-
-def write_result(
-    result: JobResult,
-    envelope: Envelope,
-    spec: EnvelopeSpec,
-    *,
-    run_id: str,
-    ts: float,
-    duration_ms: float,
-) -> dict[str, Json]:
-    """The answer to a request. `ts` is Unix time in seconds.
-
-    An engine that puts `statistics`, `run_manifest` or `signals` into the result's environment
-    has them shown in their old places.
-    """
-    job = envelope.job
-    environment = dict(result.environment)
-    results = [dict(row) for row in result.results]
-    body: dict[str, Json] = {
-        "summary": dict(result.summary),
-        "statistics": {**_statistics(result, job, spec), **_own(environment, "statistics")},
-        "results": results,
-        **dict.fromkeys(spec.results_aliases, results),
-        "findings": [asdict(row) for row in result.findings],
-        "environment": environment,
-        "stdout": "",
-        "stderr": "",
-        "duration_ms": duration_ms,
-        "run_manifest": {
-            "ts": ts,
-            "run_id": run_id,
-            "schema": spec.schema,
-            "provider": {"name": spec.engine},
-            "options": {name: job.options.get(name) for name in SHARED_OPTIONS},
-            "seed": job.seed,
-            "item_ids": [_id(row, spec, number) for number, row in enumerate(results, 1)],
-            "task_ids": [_id(row, spec, number) for number, row in enumerate(job.items, 1)],
-            **_own(environment, "run_manifest"),
-        },
-        "signals": _own(environment, "signals"),
-        "warnings": list(envelope.warnings),
-    }
-    return body
 
 
 def _refuse_unknown(document: Mapping[str, Json], spec: EnvelopeSpec) -> None:
@@ -266,26 +222,6 @@ def _check_shared(options: Mapping[str, Json]) -> None:
     for name in ("session_id", "track_id"):
         if name in options and not isinstance(options[name], str):
             raise UsageError(f"{name} must be a text, but is {_kind(options[name])}.")
-
-
-def _statistics(result: JobResult, job: Job, spec: EnvelopeSpec) -> dict[str, Json]:
-    sources = {"summary": result.summary, "options": job.options}
-    found: dict[str, Json] = {}
-    for name, path in spec.statistics.items():
-        source, _, key = path.partition(".")
-        found[name] = sources[source].get(key)
-    return found
-
-
-def _own(environment: Mapping[str, Json], name: str) -> dict[str, Json]:
-    value = environment.get(name)
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _id(row: Json, spec: EnvelopeSpec, number: int) -> str:
-    named = row if isinstance(row, Mapping) else {}
-    ids = (named[key] for key in spec.id_keys if isinstance(named.get(key), (str, int)))
-    return str(next(ids, f"item-{number}"))
 
 
 def _mapping(document: Mapping[str, Json], name: str, shown: str = "") -> Mapping[str, Json]:

@@ -79,12 +79,16 @@ class Guard:
         )
 
 
-def refuse_open_host(host: str, *, token: str | None) -> None:
-    """Raise `UsageError` when other machines could reach a server that asks for nothing."""
+def refuse_open_host(host: str, *, token: str | None, variable: str = "") -> None:
+    """Raise `UsageError` when other machines could reach a server that asks for nothing.
+
+    `variable` is where the token of this server is set.
+    """
     if token is None and not is_local(host):
+        where = f" in {variable}" if variable else ""
         raise UsageError(
             f"Binding {host} lets other machines use this server, and it has no token. Give it "
-            "one (a long random text), or bind 127.0.0.1."
+            f"one{where} (a long random text), or bind 127.0.0.1."
         )
 
 

@@ -34,7 +34,9 @@ _ATTEMPT = re.compile(
       | (?:\[\s*){201}""",
     re.VERBOSE,
 )
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
+# An open string reaches to the end of the text, even behind a last backslash: a match that failed
+# there would be tried again from every quote inside it.
+_STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 MOST_BROKEN = 1000
 """Each costs a walk over the text."""
 JSON_LABELS = frozenset({"json", "jsonc", "json5"})
@@ -58,6 +60,8 @@ class Found:
     """What a search gave. `log` says what was passed over."""
 
     candidates: Sequence[Candidate]
+    shown: str = field(repr=False)
+    """The text with spaces where the thinking stood."""
     log: Sequence[str] = ()
     unfinished_thought: bool = False
 
@@ -94,7 +98,7 @@ def find(text: str) -> Found:
         here = slice(candidate.start, candidate.end)
         if shown[here] != text[here]:
             raise refusal("fragment", "A think tag stands inside the JSON document.", text[here])
-    return Found(candidates=found, log=log, unfinished_thought=thought.unfinished)
+    return Found(candidates=found, shown=shown, log=log, unfinished_thought=thought.unfinished)
 
 
 def scan(text: str, *, offset: int = 0, fenced: bool = False) -> list[Candidate]:

@@ -79,11 +79,13 @@ def _tokens(value: Json) -> Iterator[tuple[Kind, Json]]:
 
 
 class _Walker:
-    # Remembers how far the text is explained, and whether a comma may come next.
+    # Remembers how far the text is explained, whether a comma may come next, and whether a number
+    # stands in front of it.
     def __init__(self, source: str) -> None:
         self.source = source
         self.position = 0
         self.may_have_comma = False
+        self.after_number = False
 
     def bracket(self, wanted: str) -> None:
         self._punctuation()
@@ -91,9 +93,13 @@ class _Walker:
             raise self._stray(f"no {wanted} stands there")
         self.position += 1
         self.may_have_comma = wanted in "]}"
+        self.after_number = False
 
     def scalar(self, kind: Kind, wanted: Json) -> None:
         self._punctuation()
+        is_number = isinstance(wanted, (int, float)) and not isinstance(wanted, bool)
+        if is_number and self.after_number and self.may_have_comma:
+            raise self._stray("two numbers without a comma may be one")
         quoted = self.source[self.position : self.position + 1] in tuple(_CLOSING)
         end = self._quoted(wanted) if quoted else self._bare(kind, wanted)
         if end is None:
@@ -102,6 +108,7 @@ class _Walker:
             raise self._stray("a key and a value are mixed up")
         self.position = end
         self.may_have_comma = kind == "value"
+        self.after_number = is_number
 
     def end(self) -> None:
         self._punctuation()
@@ -131,7 +138,9 @@ class _Walker:
             end = start + len(wanted)
             # A quote of the same kind next to punctuation may have been the end of the string.
             torn = re.compile(rf"{closing}\s*[:,\[\]{{}}]|[:,\[\]{{}}]\s*{closing}")
-            return None if torn.search(self.source, start, end) else end + 1
+            if torn.search(self.source, start, end) or may_be_two(wanted, closing):
+                return None
+            return end + 1
         body = _literal(self.source, start, closing)
         if body is None or unescaped(body) != wanted:
             return None
@@ -153,6 +162,20 @@ class _Walker:
     def _stray(self, reason: str) -> Ungrounded:
         here = self.source[self.position : self.position + 30]
         return Ungrounded("dropped_members", f"at {here!r}, {reason}")
+
+
+def may_be_two(inside: str, closing: str) -> bool:
+    """Whether a string with bare quotes `closing` in it may be two, or one with a quote too many.
+
+    `he said "hi" to me` and `5" wide` are one; `a" "b`, `a"` and ` "a` may be something else.
+    """
+    parts = inside.split(closing)
+    if len(parts) == 1:
+        return False
+    if not all(re.search(r"\w", part) for part in parts):
+        return True
+    ends_word = [not part[-1:].isspace() for part in parts[:-1]]
+    return ends_word[0] and not all(ends_word)
 
 
 def _literal(source: str, start: int, closing: str) -> str | None:

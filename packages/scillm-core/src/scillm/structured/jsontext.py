@@ -8,6 +8,7 @@ A wrong value is worse than a refusal. Kinds of refusal: `no_document`, `multipl
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import evolve, frozen
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 
 Root: TypeAlias = Literal["any", "object", "array"]
 BOM = "\ufeff"
+_CODE_FENCE = re.compile(r"(?:`{3,}|~{3,})[\w.+-]*")
+_FIRST_MEMBER = re.compile(r'"(?:[^"\\\n]|\\.)*"\s*:')
+_BEFORE_VALUE = re.compile(r'"\s*[:,]\Z')
+_GOES_ON = re.compile(r'\s*(?:[}\]]|,\s*["{\[])|[0-9]|[eE.][+-]?[0-9]')
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 @frozen(kw_only=True)
@@ -87,10 +93,10 @@ def extract_json(
     log += found.log
     chosen = _only(found, root, body, log)
     if chosen.complete:
-        _refuse_fragment(chosen, body)
         result = JsonText(value=chosen.value, source_span=(chosen.start, chosen.end))
     else:
         result = _mended(body, chosen, allow_truncated=allow_truncated, repair=repair)
+    _refuse_fragment(chosen, found.shown)
     return _rooted(evolve(result, log=(*log, *result.log)), root, text)
 
 
@@ -154,17 +160,37 @@ def _only(found: Found, root: Root, text: str, log: list[str]) -> Candidate:
 
 
 def _refuse_fragment(chosen: Candidate, text: str) -> None:
-    before = text[max(0, chosen.start - 100) : chosen.start].rstrip()
-    after = text[chosen.end : chosen.end + 100].lstrip()
-    goes_on = after[:1] in ("}", "]") or (
-        after[:1] == "," and after[1:].lstrip()[:1] in ('"', "{", "[")
-    )
-    if goes_on or (before.endswith(":") and before[:-1].rstrip().endswith('"')):
+    before, after = text[: chosen.start], text[chosen.end :]
+    if chosen.fenced:
+        # What stands beyond the fences is another text.
+        before = _CODE_FENCE.split(before)[-1]
+        after = _CODE_FENCE.split(after, maxsplit=1)[0]
+    before = before.strip()
+    if (
+        _FIRST_MEMBER.match(before)
+        or _BEFORE_VALUE.search(before)
+        or _GOES_ON.match(after)
+        or _reaches_out(before[::-1], closers="[{")
+        or _reaches_out(after, closers="]}")
+    ):
         raise refusal(
             "fragment",
-            "The JSON document looks like a piece of a larger one whose beginning is missing.",
+            "The JSON document looks like a piece of a larger one.",
             text[max(0, chosen.start - 100) : chosen.end + 100],
         )
+
+
+def _reaches_out(beside: str, *, closers: str) -> bool:
+    """Whether a quote stands beside a document, and then a bracket that belongs around it.
+
+    As in `x", "b": 1}` behind it. For what stands before it, give that backwards.
+    """
+    depth = 0
+    for match in _BRACKET.finditer(beside):
+        depth += -1 if match.group() in closers else 1
+        if depth < 0:
+            return '"' in beside[: match.start()]
+    return False
 
 
 def _rooted(found: JsonText, root: Root, text: str) -> JsonText:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from scillm.testing.embedding import EmbeddingConformance
     from scillm.testing.hosts import LoopbackTransport, host_for
     from scillm.testing.plugin import PluginConformance
     from scillm.testing.provider import ProviderConformance
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from scillm.testing.verifier import VerifierConformance
 
 _HOMES = {
+    "EmbeddingConformance": "embedding",
     "Exchange": "recorded",
     "LoopbackTransport": "hosts",
     "PluginConformance": "plugin",
@@ -46,6 +48,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "EmbeddingConformance",
     "Exchange",
     "LoopbackTransport",
     "PluginConformance",

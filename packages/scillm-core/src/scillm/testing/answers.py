@@ -1,14 +1,16 @@
-"""What a well-formed answer is: the checks every provider's completions and chunks go through."""
+"""What a well-formed answer is: the checks of every provider's completions, chunks and errors."""
 
 from __future__ import annotations
 
 import copy
 import json
 import pickle
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 
+from scillm.errors import ProviderError, ScillmError
 from scillm.http.wire import read_completion
 from scillm.models import (
     ChatMessage,
@@ -151,6 +153,20 @@ def check_chunks(chunks: Sequence[object]) -> None:
         f"The last chunk of each choice has a finish_reason; choices {sorted(begun - set(ended))} "
         "ended without one, which means that the answer was cut off."
     )
+
+
+def check_error(error: ScillmError, secrets: Sequence[str]) -> None:
+    """Fail unless `error` says who failed, can be pickled, and shows none of `secrets`."""
+    again = pickled(error)
+
+    assert error.message, "An error says what was wanted, what came and what to do."
+    assert (type(again), str(again)) == (type(error), str(error)), "Errors must pickle."
+    if isinstance(error, ProviderError):
+        assert error.provider, "A ProviderError names its `provider`."
+        assert error.model, "A ProviderError names its `model`."
+    shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    check_secrets_absent("the error's traceback", shown, secrets)
+    check_secrets_absent("the error", pickle.dumps(error), secrets)
 
 
 def check_secrets_absent(where: str, text: str | bytes, secrets: Sequence[str]) -> None:

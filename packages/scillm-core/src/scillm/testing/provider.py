@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-import traceback
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,9 +14,9 @@ import pytest
 from hypothesis import given
 
 from scillm import portal
-from scillm.errors import ProviderError, ScillmError
+from scillm.errors import ScillmError
 from scillm.protocols import Closes, Lists, Provider
-from scillm.testing.answers import check_completion, check_keeps, check_secrets_absent, pickled
+from scillm.testing.answers import check_completion, check_error, check_keeps, check_secrets_absent
 from scillm.testing.asking import CONVERSATIONS, FEW
 from scillm.testing.streaming import StreamingPromises
 
@@ -175,6 +174,16 @@ class ProviderConformance(StreamingPromises):
         check_secrets_absent("the answer", pickle.dumps(answer), secrets)
         check_secrets_absent("a log line", every_log_line.text, secrets)
 
+    async def test_prints_nothing(
+        self, provider: Provider, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Standard output belongs to the program that asks."""
+        await provider.complete(self.ask(self.prompts[0]))
+
+        assert capsys.readouterr().out == "", (
+            "complete() must not print; log, or say it in an error."
+        )
+
     async def test_failure_is_a_scillm_error(
         self, provider: Provider, failing_request: ChatRequest | None, endpoint: Endpoint
     ) -> None:
@@ -183,17 +192,8 @@ class ProviderConformance(StreamingPromises):
             pytest.skip("give a fixture `failing_request` to have the errors checked")
         with pytest.raises(ScillmError) as caught:
             await provider.complete(failing_request)
-        error = caught.value
-        again = pickled(error)
 
-        assert error.message, "An error says what was wanted, what came and what to do."
-        assert (type(again), str(again)) == (type(error), str(error)), "Errors must pickle."
-        if isinstance(error, ProviderError):
-            assert error.provider, "A ProviderError names its `provider`."
-            assert error.model, "A ProviderError names its `model`."
-        shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        check_secrets_absent("the error's traceback", shown, endpoint.secrets())
-        check_secrets_absent("the error", pickle.dumps(error), endpoint.secrets())
+        check_error(caught.value, endpoint.secrets())
 
     async def test_lists_its_models(self, provider: Provider) -> None:
         """A provider that lists models gives distinct, non-empty ids."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import strategies as st
@@ -59,6 +60,35 @@ class StrategyMachine(RuleBasedStateMachine):
     @rule()
     def ask(self) -> None:
         """Both copies ask for the same new trial, or for nothing."""
+        self._ask()
+
+    @precondition(lambda self: self.outstanding)
+    @rule(score=of_the_suite("scores"))
+    def tell(self, score: float | None) -> None:
+        """The oldest outstanding trial ends."""
+        self._tell(score)
+
+    @rule()
+    def report(self) -> None:
+        """A report may be asked for at any time, and is the same for both copies."""
+        report = dict(self.one.report())
+
+        assert report == dict(self.other.report()), "One seed, one history, two reports."
+        check_plain_json(report, "Strategy.report()")
+        check_best(report, self.scored)
+
+    def teardown(self) -> None:
+        """Wherever it was left, the search runs to its end, and stays there."""
+        if sys.exc_info()[0] is not None or not hasattr(self, "one"):
+            return  # it has failed already, or was never begun
+        while not self.finished:
+            self._ask()
+            while self.outstanding:
+                self._tell(None)
+        for _ in range(2):
+            self._ask()
+
+    def _ask(self) -> None:
         trial: Any = self.one.ask()
         twin = self.other.ask()
 
@@ -73,22 +103,10 @@ class StrategyMachine(RuleBasedStateMachine):
         self.numbers.add(trial.number)
         self.outstanding.append(trial)
 
-    @precondition(lambda self: self.outstanding)
-    @rule(score=of_the_suite("scores"))
-    def tell(self, score: float | None) -> None:
-        """The oldest outstanding trial ends."""
+    def _tell(self, score: float | None) -> None:
         trial = self.outstanding.pop(0)
         outcome = Outcome(score=score, status="failed" if score is None else "ok")
         self.one.tell(trial, outcome)
         self.other.tell(trial, outcome)
         if score is not None:
             self.scored.add(trial.arm)
-
-    @rule()
-    def report(self) -> None:
-        """A report may be asked for at any time, and is the same for both copies."""
-        report = dict(self.one.report())
-
-        assert report == dict(self.other.report()), "One seed, one history, two reports."
-        check_plain_json(report, "Strategy.report()")
-        check_best(report, self.scored)

@@ -11,12 +11,14 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given
 
+from scillm.errors import ScillmError
 from scillm.http.folding import Fold
 from scillm.protocols import Streams
 from scillm.records import evolve
 from scillm.testing.answers import (
     check_chunks,
     check_completion,
+    check_error,
     check_plain_json,
     check_secrets_absent,
     check_shape,
@@ -178,3 +180,15 @@ class StreamingPromises(ProviderSuite):
 
         check_secrets_absent("a chunk", pickle.dumps(chunks), endpoint.secrets())
         check_secrets_absent("a log line", every_log_line.text, endpoint.secrets())
+
+    async def test_stream_failure_is_a_scillm_error(
+        self, provider: Provider, failing_request: ChatRequest | None, endpoint: Endpoint
+    ) -> None:
+        """A refused stream raises an error of SciLLM too, when it opens or while it is read."""
+        if failing_request is None:
+            pytest.skip("give a fixture `failing_request` to have the errors checked")
+        opened = streaming(provider)
+        with pytest.raises(ScillmError) as caught:
+            await collect(opened, failing_request)
+
+        check_error(caught.value, endpoint.secrets())
