@@ -36,6 +36,14 @@ KINDS = {
     "wide names": "namespace «a b»\ntheorem «c.d» : 1 = 1 := let x := 1; rfl (a := x)\nend «a b»",
 }  # fmt: skip
 
+OPTIONS = (
+    "simp (maxSteps := told 9000)",
+    "simp (config := { maxSteps := told 9000 })",
+    "decide (kernel := told 9000 == 9000)",
+    "omega (splitNatAbs /- ) -/ := told 9000 == 9000)",
+    "grind (splits := told 9)",
+)
+
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
@@ -237,6 +245,30 @@ ANSWER = json.dumps(
         "exported": "{}",
     }
 )  # fmt: skip
+
+
+async def test_options_of_tactics_are_programs_too(embedded: Backend) -> None:
+    """Lean runs the term of an option to know its value; the proof is judged in another process."""
+    async with Pool(embedded, Size(spare=False)) as pool:
+        for tactic in OPTIONS:
+            code = (
+                'def told (n : Nat) : Nat := dbgTrace "it ran" fun _ => n\n'
+                f"theorem t : 1 + 1 = 2 := by {tactic}"
+            )
+            found = await pool.check(CheckRequest(code=code, policy=Policy(time_s=60)))
+
+            assert [seen.text.strip() for seen in found.diagnostics] == ["it ran"], tactic
+            assert found.proved, tactic
+            assert any(caveat.startswith("user_code") for caveat in found.caveats), tactic
+
+
+async def test_every_file_is_judged_apart_where_that_is_asked_for(embedded: Backend) -> None:
+    """For those who would rather not rely on what the text of a file shows."""
+    async with Pool(embedded, Size(spare=False, apart=True)) as pool:
+        found = await pool.check(CheckRequest(code="theorem t : 1 = 1 := rfl"))
+
+    assert found.proved
+    assert any(caveat.startswith("user_code") for caveat in found.caveats)
 
 
 @pytest.mark.deep

@@ -20,6 +20,8 @@ PLAIN = {
     "array": "def a := #[1, 2, 3]\ntheorem t : #[x, y].size = 2 := rfl",
     "dollar": "def g := id <| f $ 3",
     "name literal": "theorem t : `a = `a := rfl",
+    "default value": "def f (x : Nat := 3) (_h : x = x := rfl) := x\ntheorem t : f = 3 := rfl",
+    "structure": "def s : S := { x := 1 }\ntheorem t : s = ⟨1⟩ := by simp only [s] -- (as in: x)",
     "own evaluator": "def eval : E → Nat | .num n => n\ntheorem t : eval (.num 1) = 1 := rfl",
 }
 RUNNING = {
@@ -59,7 +61,15 @@ RUNNING = {
     "Lean behind a comment": "import /- -/ Lean",
     "Mathlib": "import Mathlib",
     "import all": "import all Lake",
+    "Lean glued to a comment": "import/- -/Lean",
+    "a quoted import": "import «Lean»",
     "meta": "meta def f := 1",
+    "option": "theorem t : p := by simp (maxSteps := f 3)",
+    "option with room": "theorem t : p := by grind (\n  splits\n  := f 3)",
+    "option after a comment": "theorem t : p := by omega (/- ( -/ splitNatAbs /- ) -/ := f 3 == 1)",
+    "option before a comment": "theorem t : p := by decide (kernel-- x\n:= f 3 == 1)",
+    "quoted option": "theorem t : p := by rw («config» := f 3) [h]",
+    "widget": "show_panel_widgets [w with f 3]",
 }
 
 

@@ -44,9 +44,9 @@ FAST_AND_SLOW = {
 
 @pytest.fixture(scope="module")
 def results():
-    """The results of all examples by item, with a shorter timeout than the default."""
+    """The results of all examples by item, with a shorter timeout and more repeats than usual."""
     items = read_items([FOLDER])
-    job = Job(engine="codeworld", items=items, options={"timeout_s": 3.0})
+    job = Job(engine="codeworld", items=items, options={"timeout_s": 3.0, "repeats": 7})
     found = anyio.run(CodeWorldEngine().run, job)
     return {result["item_id"]: result for result in found.results}
 

@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scillm_codeworld.judge.noise import NOISE, NOISE_S, f_quantile, floor_of, relative
+from scillm_codeworld.judge.noise import NOISE, NOISE_S, f_quantile, floor_of, relative, slower
 from scillm_codeworld.judge.opinion import (
     CHOICES,
     DISAGREE,
@@ -189,6 +189,37 @@ def test_equal_programs_tie_but_for_one_in_a_hundred(cases, repeats, spread_s):
         told_apart += min(found.values()) < 1.0
 
     assert told_apart <= 20
+
+
+@pytest.mark.parametrize(("cases", "repeats"), [(1, 3), (3, 3), (4, 3), (1, 9), (5, 5)])
+def test_the_order_of_repeats_tells_equal_programs_apart_less_than_twice_in_a_thousand(
+    cases, repeats
+):
+    """Whatever the machine adds, here with tails that have no mean: 5000 pairs of equals."""
+    luck = random.Random(f"{cases}/{repeats}")
+
+    def timed():
+        return [[0.01 * luck.paretovariate(0.9) for _ in range(repeats)] for _ in range(cases)]
+
+    told_apart = sum(slower(timed(), timed()) for _ in range(5000))
+
+    assert told_apart <= 10
+
+
+def test_what_is_always_slower_is_slower_however_noisy_the_machine():
+    """Noise as large as the time itself hides no factor of twenty, where every repeat shows it."""
+    fast = [[0.001, 0.011, 0.002], [0.001, 0.009, 0.004], [0.008, 0.001, 0.003]]
+    slow = [[0.020, 0.080, 0.031], [0.055, 0.021, 0.041], [0.020, 0.036, 0.090]]
+    values = {name: sum(map(min, each)) for name, each in (("fast", fast), ("slow", slow))}
+    floors = {"fast": floor_of(fast) or 0.0, "slow": floor_of(slow) or 0.0}
+
+    assert values["slow"] - values["fast"] < floors["slow"]
+    assert relative(values, floors=floors) == {"fast": 1.0, "slow": 1.0}
+    told = relative(values, floors=floors, apart=lambda *_pair: slower(slow, fast))
+    assert told == {"fast": 1.0, "slow": pytest.approx(0.003 / 0.061, abs=1e-4)}
+    assert not slower(fast, slow)
+    assert not slower(slow[:2], fast[:2])
+    assert not slower([], [])
 
 
 def test_more_repeats_tell_smaller_differences_apart():

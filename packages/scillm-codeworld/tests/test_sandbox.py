@@ -328,7 +328,7 @@ def test_a_reason_in_other_letters_is_a_reason(code, reason):
 
 def test_a_flood_while_loading_is_the_programs_own():
     """Come with our own first line, it does not pass for a sandbox that did not start."""
-    code = "import os\nfor n in range(3, 64):\n    try: os.write(n, b'x' * 60_000)\n"
+    code = "import os\nfor n in range(3, 4096):\n    try: os.write(n, b'x' * 60_000)\n"
     found = run(f"{code}    except OSError: pass\nos._exit(0)")
 
     assert found.status == OUTPUT_LIMIT

@@ -74,7 +74,7 @@ def test_a_status_that_is_no_word_fails_the_program_and_nothing_else(forged, at)
     forge = f"""
 import os
 def forge():
-    for number in range(3, 64):
+    for number in range(3, 4096):
         try: os.write(number, b'{{"status": {forged}, "output": 1}}\\n')
         except OSError: pass
     os._exit(0)
@@ -90,7 +90,7 @@ def test_an_answer_before_the_question_is_none():
     """A program that answers while it loads, when no clock runs for its call, has not answered."""
     code = """
 import os, time
-for number in range(3, 64):
+for number in range(3, 4096):
     try: os.write(number, b'{"status": "loaded"}\\n{"status": "ok", "output": 1}\\n')
     except OSError: pass
 time.sleep(60)

@@ -191,7 +191,6 @@ def test_the_order_of_trying_comes_from_the_seed(make):
     ("make", "parameters"),
     [(make, {}) for make in FIXED]
     + [(make, {"cases": 3}) for make in FIXED if make not in (Baseline, Evolve)],
-    ids=str,
 )
 def test_a_withdrawn_trial_leaves_no_trace(make, parameters):
     """After every trial failed to be evaluated once, all arms are tried as often as ever."""

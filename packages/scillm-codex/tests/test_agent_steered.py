@@ -173,12 +173,13 @@ def test_a_program_that_hides_from_its_group_ends_with_the_run(runner: str) -> N
         "else:\n    child or os.setsid()\n"
         "time.sleep(300)\n"
     )
+    others = set(descendants(os.getpid()))
     seen: set[int] = set()
     over = threading.Event()
 
     def look() -> None:
         while not over.is_set():
-            seen.update(descendants(os.getpid()))
+            seen.update(set(descendants(os.getpid())) - others)
             time.sleep(0.05)
 
     looking = threading.Thread(target=look)

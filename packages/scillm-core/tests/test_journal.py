@@ -168,6 +168,8 @@ def test_a_torn_tail_is_told_from_somebody_elses_text() -> None:
     assert all(is_torn(line[:end], Place()) for end in range(len(line)))
     assert not is_torn(b'{"id": "a"', Place())
     assert not is_torn(b"x", Place())
+    assert not is_torn(line[:-1] + b"x", Place())
+    assert is_torn(line[:-1] + b"\0", Place())
 
 
 @pytest.mark.parametrize("text", ["a user's notes", '{"id": 1}\n', "\n", '{"id": 1}\n{"seq":1'])

@@ -13,6 +13,7 @@ PARTS = (
     "autoparam", "builtin", "bv_", "compile", "csimp", "declare_", "elab", "eval_", "extern",
     "implemented", "include_str", "initialize", "macro", "native", "parser", "propagator",
     "reducebool", "reducenat", "register_", "run_", "simproc", "syntax", "unexpander", "unsafe",
+    "widget",
 )  # fmt: skip
 """What stands in the words that let Lean run something: keywords, attributes, names."""
 WORDS = frozenset({"meta"})
@@ -32,7 +33,12 @@ LIBRARIES = re.compile(r"(Init|Std)(\.\w+)*")
 """What may be imported without bringing Lean's own programming interface along."""
 WORD = re.compile(r"\w+")
 COMMAND = re.compile(r"#\s*([A-Za-z]\w*)")
-IMPORTED = re.compile(r"\bimport\s+(?:all\s+)?(\S*)")
+IMPORTED = re.compile(r"\bimport\b(?:\s+all\b)?(?:\s+(\S+))?")
+OPTION = re.compile(r"\(\s*[^\s()]*\s*(?::=|/-|--)")
+"""An option of a tactic, `simp (maxSteps := f 3)`: Lean runs the term to know its value.
+
+A named argument looks the same. A comment may stand before or after the name.
+"""
 QUOTED = re.compile(r"`\(|``|`\[|\$\S")
 """Signs of quoted syntax, which only programs make."""
 OPENED = re.compile(r"@\s*\[|\battribute\b\s*\[?")
@@ -49,6 +55,7 @@ def runs_programs(code: str) -> bool:
         or any(name not in COMMANDS for name in COMMAND.findall(code))
         or any(not LIBRARIES.fullmatch(name) for name in IMPORTED.findall(code))
         or QUOTED.search(code) is not None
+        or OPTION.search(code) is not None
         or any(not _is_plain(code, found) for found in OPENED.finditer(code))
     )
 

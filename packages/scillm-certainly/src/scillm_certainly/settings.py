@@ -63,6 +63,13 @@ SETTINGS: tuple[Setting, ...] = (
         doc="Checks that may wait; one more is refused with a time to come back.",
     ),
     Setting(
+        name="certainly_apart",
+        env=("SCILLM_CERTAINLY_APART",),
+        kind="bool",
+        default=False,
+        doc="Have every file judged by a second process, not only those that may run programs.",
+    ),
+    Setting(
         name="certainly_memory_mb",
         env=("SCILLM_CERTAINLY_MEMORY_MB",),
         kind="int",

@@ -55,6 +55,8 @@ class Size:
     recycle_checks: int = 5_000
     recycle_mb: int = 2_600
     cache_entries: int = 2_000
+    apart: bool = False
+    """Whether every file is taken for one that runs programs."""
 
 
 class Pool:
@@ -170,7 +172,8 @@ class Pool:
     def _is_rough(self, request: CheckRequest) -> bool:
         """Whether the check belongs to a worker whose word needs another's."""
         texts = (request.code, request.reference or "")
-        return self.backend.dialect != REPL and any(runs_programs(text) for text in texts)
+        runs = self.size.apart or any(runs_programs(text) for text in texts)
+        return runs and self.backend.dialect != REPL
 
     async def _by_one(
         self,

@@ -105,6 +105,7 @@ def size_of(settings: Mapping[str, Json]) -> Size:
         workers=default_workers() if workers is None else max(1, workers),
         spare=True if spare is None else spare,
         queue=Size().queue if queue is None else max(1, queue),
+        apart=bool(settings.get("certainly_apart")),
     )
 
 

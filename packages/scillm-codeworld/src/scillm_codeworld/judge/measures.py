@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
-from scillm_codeworld.judge.noise import floor_of, relative
+from scillm_codeworld.judge.noise import NOISE_S, floor_of, relative, slower
 from scillm_codeworld.judge.ranking import DIGITS
 from scillm_codeworld.records import OK, Item, Judged, Trace
 
@@ -45,7 +45,10 @@ def compared(item: Item, rows: Sequence[Judged], traces: Sequence[Trace]) -> lis
     known = {name: float(size) for name, size in sizes.items() if size is not None}
     # Fuel has no noise: what costs less costs less.
     exact = len(fuels) == len(good)
-    speeds = relative(fuels, floors={}, share=0.0) if exact else relative(times, floors=floors)
+    if exact:
+        speeds = relative(fuels, floors={}, share=0.0)
+    else:
+        speeds = relative(times, floors=floors, apart=lambda *pair: _apart(by_id, times, *pair))
     memories = relative(known, floors={})
     return [
         evolve(
@@ -60,6 +63,13 @@ def compared(item: Item, rows: Sequence[Judged], traces: Sequence[Trace]) -> lis
         )
         for row in rows
     ]
+
+
+def _apart(traces: Mapping[str, Trace], times: Mapping[str, float], name: str, leader: str) -> bool:
+    """Whether the order of the repeats shows a difference that the clock could show."""
+    repeats = repeats_of(traces[name])
+    seen = times[name] - times[leader] > NOISE_S * len(repeats)
+    return seen and slower(repeats, repeats_of(traces[leader]))
 
 
 def full(item: Item, row: Judged) -> bool:

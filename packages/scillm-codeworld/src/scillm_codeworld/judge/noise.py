@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 
 NOISE = 0.05
 NOISE_S = 0.000_5
 """A round trip to a child varies by about this much, whatever it computes."""
 CHANCE = 0.01
-"""How often two equal programs may be told apart by luck."""
+"""How often two equal programs may be told apart by luck, going by how far apart they are."""
+ORDER_CHANCE = 0.001
+"""The same, going by the order of their repeats alone."""
 DIGITS = 4
 
 
@@ -58,19 +60,43 @@ def f_quantile(above: float, below: float) -> float:
     return root**3
 
 
+def slower(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
+    """Whether the repeats of `one`, case by case, rank behind those of `other` beyond chance.
+
+    However unruly the machine is, it treats programs alike that take turns: of equal ones each
+    order of their repeats is as likely. Mann & Whitney, Annals of Mathematical Statistics 18 (1947)
+    50, summed over the cases, by the normal law with continuity correction, which at such a level
+    errs on the side of a tie. Three repeats of three cases can show it, of two cases they cannot.
+    """
+    behind, variance = -0.5, 0.0
+    for mine, theirs in zip(one, other, strict=False):
+        pairs = len(mine) * len(theirs)
+        variance += pairs * (len(mine) + len(theirs) + 1) / 12
+        behind -= pairs / 2
+        for time in mine:
+            behind += sum(1.0 if time > than else 0.5 * (time == than) for than in theirs)
+    return variance > 0 and behind / math.sqrt(variance) > NormalDist().inv_cdf(1 - ORDER_CHANCE)
+
+
 def relative(
-    values: Mapping[str, float], *, floors: Mapping[str, float], share: float = NOISE
+    values: Mapping[str, float],
+    *,
+    floors: Mapping[str, float],
+    share: float = NOISE,
+    apart: Callable[[str, str], bool] = lambda _name, _leader: False,
 ) -> dict[str, float]:
     """Least value / own value, by name; those within the noise of a group's least are its equals.
 
-    The noise between two is the larger of their floors, and never less than `share` of the least.
+    The noise between two is the larger of their floors, unless `apart` tells them apart, and never
+    less than `share` of the least.
     """
     found: dict[str, float] = {}
     least = min(values.values(), default=0.0)
-    leader, leader_floor = least, 0.0
-    for place, (name, value) in enumerate(sorted(values.items(), key=lambda pair: pair[1])):
-        floor = floors.get(name, 0.0)
-        if place == 0 or value - leader > max(share * leader, floor, leader_floor):
-            leader, leader_floor = value, floor
+    leader, leader_name = least, min(values, key=values.__getitem__, default="")
+    for name, value in sorted(values.items(), key=lambda pair: pair[1]):
+        floor = max(floors.get(name, 0.0), floors.get(leader_name, 0.0))
+        beyond = value - leader > share * leader
+        if beyond and (value - leader > floor or apart(name, leader_name)):
+            leader, leader_name = value, name
         found[name] = round(least / leader, DIGITS) if leader > 0 else 1.0
     return found

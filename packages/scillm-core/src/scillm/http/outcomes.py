@@ -36,9 +36,8 @@ def refuse_unless_ascii(url: str, headers: Mapping[str, str]) -> None:
     """Raise `unusable_call` unless every header is ASCII; libraries disagree on anything else."""
     if "".join(headers).isascii() and "".join(headers.values()).isascii():
         return
-    for name, value in headers.items():
-        if not (name.isascii() and value.isascii()):
-            raise unusable_call(url, f"the header {name!r} is not ASCII; its value is not shown")
+    wrong = next(name for name, value in headers.items() if not f"{name}{value}".isascii())
+    raise unusable_call(url, f"the header {wrong!r} is not ASCII; its value is not shown")
 
 
 def not_connected(url: str, why: str) -> APIConnectionError:
