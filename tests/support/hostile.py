@@ -838,7 +838,7 @@ while True:
         "an answer that never ends its line",
         """
 while True:
-    for number in range(3, 64):
+    for number in range(3, 4096):
         try: os.write(number, b' ')
         except OSError: pass
     time.sleep(0.001)""",
@@ -936,7 +936,7 @@ return 'poisoned'""",
         "answers before it is asked",
         "return 'held'",
         before="""
-for _number in range(3, 64):
+for _number in range(3, 4096):
     try: os.write(_number, b'{"status": "loaded"}\\n{"status": "ok", "output": "out"}\\n')
     except OSError: pass
 """,
@@ -958,7 +958,7 @@ return 'out' if wrote else 'held'""",
 import atexit, gc, threading
 class Late:
     def __del__(self):
-        for number in range(3, 64):
+        for number in range(3, 4096):
             try: os.write(number, b'{"status": "ok", "output": "out"}\\n')
             except OSError: pass
         time.sleep(60)

@@ -61,10 +61,10 @@ ENDS = {
     "floods its answer": (body("return 'x' * 10**7"), "output_limit", "answer"),
     "leaves": (body("os._exit(7)"), "exception", "exit code 7"),
     "breaks the interpreter": (body("import ctypes\nctypes.string_at(0)"), "killed", "SIGSEGV"),
-    "closes its pipes": (body("os.closerange(0, 99)\nwhile True: pass"), "exception", "closed"),
+    "closes its pipes": (body("os.closerange(0, 4096)\nwhile True: pass"), "exception", "closed"),
     "claims a refusal": (
         body(
-            "for n in range(3, 99):\n"
+            "for n in range(3, 4096):\n"
             '    try: os.write(n, b\'{"status": "sandbox_refused"}\\n\')\n'
             "    except OSError: pass\n"
             "os._exit(0)"
