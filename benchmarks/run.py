@@ -6,7 +6,6 @@ Prints markdown tables; see README.md for how to read them.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import platform
 import statistics
@@ -282,9 +281,6 @@ def main() -> None:
     print(f"Load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs.")
     for name, reason in MISSING.items():
         print(f"{name}: not run: {reason}.", flush=True)
-    # What was imported so far is nobody's garbage; scanning it would be charged to whoever runs.
-    gc.collect()
-    gc.freeze()
     with server() as base:
         for text in tables(base, plan):
             print(f"\n{text}", flush=True)

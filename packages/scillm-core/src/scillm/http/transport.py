@@ -1,4 +1,4 @@
-"""HTTP on lanes: one connection per call in flight, the last one used first (httpx's door).
+"""HTTP on lanes: one connection per call in flight, the last one used first (the default).
 
 httpx's shared pool looks at every connection for every request, so its cost grows with the square
 of the concurrency, and its client layer costs more than the exchange itself. A lane is a single
@@ -11,15 +11,22 @@ import threading
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import httpcore
-import httpx
-from attrs import frozen
 
 from scillm.http.exchange import streamed, whole
+from scillm.http.lanes import (
+    CLOSE_S,
+    KEEPALIVE_S,
+    Connection,
+    Lanes,
+    Target,
+    close,
+    target_of,
+)
 from scillm.http.loops import PerLoop
 from scillm.http.outcomes import (
     MAX_REPLY_BYTES,
@@ -28,7 +35,6 @@ from scillm.http.outcomes import (
     not_connected,
     refuse_unless_ascii,
     unusable_call,
-    unusable_url,
     why,
 )
 from scillm.http.proxies import Proxy, ProxyRules
@@ -43,64 +49,8 @@ if TYPE_CHECKING:
 
     from scillm.records import HttpCall, HttpReply, HttpStream
 
-MAX_IDLE_LANES = 512
-"""Idle lanes kept per origin; further ones are closed after their call, and a burst of as many
-calls as the one before would begin with opening them again."""
-KEEPALIVE_S = 30.0
-CLOSE_S = 5.0
-"""Seconds a connection may take to close before it is dropped."""
-
-Connection: TypeAlias = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
-Origin: TypeAlias = tuple[bytes, bytes, int]
 FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError,
             httpcore.ProxyError, httpcore.ConnectionNotAvailable, OSError)  # fmt: skip
-
-
-@frozen(kw_only=True)
-class Target:
-    """Where a URL leads."""
-
-    scheme: bytes
-    host: bytes
-    port: int
-    path: bytes
-    authority: bytes
-    """The value of the Host header."""
-
-    @property
-    def origin(self) -> Origin:
-        """What a connection belongs to."""
-        return self.scheme, self.host, self.port
-
-
-class Lanes:
-    """The idle lanes of one event loop. Remembers them by origin."""
-
-    def __init__(self) -> None:
-        self._idle: dict[Origin, list[tuple[float, Connection]]] = {}
-
-    async def take(self, origin: Origin) -> Connection | None:
-        """The lane that was used last and is still open, or None."""
-        idle = self._idle.get(origin)
-        while idle:
-            _, lane = idle.pop()
-            if isinstance(lane, httpcore.AsyncHTTPProxy) or not lane.has_expired():
-                return lane
-            await close(lane)
-        return None
-
-    async def give(self, origin: Origin, lane: Connection, now: float) -> None:
-        """Keep a lane for a next call; the oldest is closed when it is too old or too many."""
-        idle = self._idle.setdefault(origin, [])
-        idle.append((now, lane))
-        if len(idle) > MAX_IDLE_LANES or now - idle[0][0] > KEEPALIVE_S:
-            await close(idle.pop(0)[1])
-
-    async def aclose(self) -> None:
-        """Close every idle lane."""
-        idle, self._idle = self._idle, {}
-        for _, lane in (pair for lanes in idle.values() for pair in lanes):
-            await close(lane)
 
 
 class HttpxTransport:
@@ -282,24 +232,6 @@ class Body:
         return self._left.pop()
 
 
-@lru_cache(maxsize=256)
-def target_of(text: str) -> Target:
-    """Where `text` leads; `UsageError` unless it is an http URL with a host."""
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise unusable_url(text, str(error)) from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise unusable_url(text)
-    return Target(
-        scheme=url.raw_scheme,
-        host=url.raw_host,
-        port=url.port or (443 if url.scheme == "https" else 80),
-        path=url.raw_path,
-        authority=url.netloc,
-    )
-
-
 def _header_list(call: HttpCall, target: Target) -> list[tuple[bytes, bytes]]:
     refuse_unless_ascii(call.url, call.headers)
     headers = [(name.encode(), value.encode()) for name, value in call.headers.items()]
@@ -332,9 +264,3 @@ def raise_ours(error: BaseException, call: HttpCall) -> NoReturn:
     if isinstance(error, httpcore.LocalProtocolError):
         raise unusable_call(call.url, str(error)) from error
     raise broken(call.url, why(error)) from error
-
-
-async def close(lane: Connection) -> None:
-    """Close a connection, whatever becomes of the caller."""
-    with anyio.move_on_after(CLOSE_S, shield=True):
-        await lane.aclose()
