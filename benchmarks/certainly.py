@@ -34,6 +34,8 @@ TACTICS = {
     "false, simp": "theorem t (n : Nat) : n + 1 = n := by simp",
     "parse error": "theorem t : := by",
 }
+PROGRAM = 'macro "finish" : tactic => `(tactic| rfl)\ntheorem t : 1 = 1 := by finish'
+"""It uses up the Lean that reads it."""
 REPEATS = 15
 GROWN = 100
 WARM_UP = 250
@@ -72,7 +74,10 @@ def lean_cpu_s(parent: int | None = None) -> float:
 
 
 async def throughput(backend: Backend, workers: int) -> float:
-    """Checks per second by so many workers, each as warm as the other; prints them and the cost."""
+    """Checks per second by so many workers, each as warm as the other; prints them and the cost.
+
+    A worker reads, and a judge goes with every two of them; one check at a time uses one core.
+    """
     queue = 2 * WARM_UP + TIMED
     async with Pool(backend, Size(workers=workers, spare=False, queue=queue)) as pool:
         await per_second(pool, -WARM_UP * workers, WARM_UP * workers)
@@ -115,16 +120,25 @@ async def measure(checks: int) -> None:
     backend = choose({**load(more=SETTINGS), "certainly_backend": "wasm"})
     print(f"\n{backend.command[0]}, load {os.getloadavg()[0]:.1f}\n")
     print("| one worker | |\n|---|---:|")
-    async with Pool(backend, Size(workers=1, spare=False, queue=checks)) as pool:
+    async with Pool(backend, Size(workers=1, spare=False, queue=max(checks, WARM_UP))) as pool:
         started = time.monotonic()
         await pool.warm_up()
         print(f"| start until ready | {time.monotonic() - started:.1f} s |")
         for name, code in TACTICS.items():
-            taken = []
+            taken, judged = [], []
             for number in range(REPEATS):
                 verdict = await pool.check(CheckRequest(code=f"{code}\n-- {number}"))
                 taken.append(verdict.wall_s * 1000)
-            print(f"| warm, {name}, median | {statistics.median(taken[1:]):.0f} ms |")
+                judged.append(sum(verdict.us.get(step, 0) for step in ("judge", "replay")) / 1000)
+            median, judge = statistics.median(taken[1:]), statistics.median(judged[1:])
+            print(f"| warm, {name}, median | {median:.0f} ms, {judge:.0f} of it judged |")
+        await pool.check(CheckRequest(code=PROGRAM))
+        started = time.monotonic()
+        await pool.check(CheckRequest(code=f"{TACTICS['simp']}\n-- after a program"))
+        print(
+            f"| simp, after a file with a program, no spare | {time.monotonic() - started:.1f} s |"
+        )
+        await per_second(pool, 2000, WARM_UP)
         before = pool.stats()["rss_mb"]
         await per_second(pool, 1000, checks)
         after = pool.stats()["rss_mb"]

@@ -466,6 +466,12 @@ def test_a_cache_that_cannot_be_made_is_refused(given):
         scillm.Router(cache=given)
 
 
+def test_a_word_that_a_cache_does_not_know_is_named():
+    """With those that it knows, and without the name of a function inside."""
+    with pytest.raises(errors.UsageError, match=r"^cache has no ttl; it knows type, .*ttl_s"):
+        scillm.Router(cache={"ttl": 5})
+
+
 def test_answers_expire():
     """On the cache's own clock: kept at 0 for 10 s, there at 9.9, gone at 10."""
     now = [0.0]

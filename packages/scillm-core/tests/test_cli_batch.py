@@ -235,6 +235,16 @@ def test_wrong_paths_are_wrong_usage(here: Installation, faulty_server: FaultySe
     assert "There is no batch behind" in nothing.err
 
 
+def test_an_address_that_is_no_url_is_wrong_usage(here: Installation) -> None:
+    """Not the failure of each request, to be asked again one by one."""
+    paths = write_input(here, numbered(3))
+    done = here.run("batch", "run", *map(str, paths), "--api-base", "localhost:8000/v1")
+
+    assert done.code == 2
+    assert "--api-base must be a URL" in done.err
+    assert [path.name for path in here.folder.glob("out*")] == []
+
+
 def test_a_pipe_cannot_be_the_input(here: Installation, faulty_server: FaultyServer) -> None:
     """It could be read only once: refused at once with what to do, and nothing is written."""
     paths = write_input(here, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import scillm
 from hypothesis import given
 from hypothesis import strategies as st
 from scillm import errors
@@ -15,6 +16,7 @@ from scillm.routing.fallback import (
     pattern_match,
     read_table,
     read_targets,
+    strangers,
 )
 from scillm.routing.options import router_arguments
 from scillm.routing.policy import (
@@ -79,6 +81,31 @@ def test_targets_can_change_messages_and_parameters():
     (target,) = read_targets("fallbacks", [{"model": "b", "messages": [], "temperature": 0}])
 
     assert target == Fallback(model="b", changes={"messages": [], "temperature": 0})
+
+
+def test_places_that_nobody_serves_are_found():
+    """In every table, each once; a place with an address of its own needs no group."""
+    found = FallbackRules(
+        general=read_table("fallbacks", [{"g": ["a", "lost", {"model": "x", "api_base": "u"}]}]),
+        context_window=read_table("context_window_fallbacks", [{"g": ["lost", "gone"]}]),
+    )
+
+    assert strangers(found, lambda name: name == "a") == ["lost", "gone"]
+
+
+@pytest.mark.parametrize(
+    ("to", "is_told"),
+    [("b", False), ("nick", False), ("id-b", False), ("vendor/x", False), ("lost", True)],
+)
+def test_a_fallback_that_nobody_serves_is_told_when_the_router_is_made(caplog, to, is_told):
+    """Not on the third night, when it is needed: groups, aliases, ids and patterns are known."""
+    rows = [
+        {"model_name": name, "litellm_params": {"model": "echo/m"}, "model_info": {"id": f"id-{n}"}}
+        for name, n in (("a", "a"), ("b", "b"), ("vendor/*", "v"))
+    ]
+    scillm.Router(rows, fallbacks=[{"a": [to]}], model_group_alias={"nick": "b"}).close()
+
+    assert ("no such group" in caplog.text) == is_told
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,40 @@ def test_calls_in_the_air_are_refused_once_and_come_back_paced():
     assert max(back) < 60
 
 
+def test_those_who_waited_for_a_rest_leave_together():
+    """40 calls are on their way within a few turns of the event loop, not one in each turn.
+
+    On asyncio; trio's loop runs what is ready in any order, and the line lets nobody pass.
+    """
+    left_in, turns, over = [], [0], anyio.Event()
+
+    async def main():
+        line = Limiter(Rates(adaptive=False))
+        line.limited(0.05)
+
+        async def call(_):
+            async with line.slot():
+                left_in.append(turns[0])
+                if len(left_in) == 40:
+                    over.set()
+                await over.wait()
+
+        async def count():
+            while not over.is_set():
+                turns[0] += 1
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(count)
+            for n in range(40):
+                group.start_soon(call, n)
+
+    anyio.run(main, backend="asyncio")
+
+    assert len(left_in) == 40
+    assert left_in[-1] - left_in[0] <= 4
+
+
 def test_a_slower_pace_holds_for_those_who_wait_already():
     """Waiters were promised a turn, not a time."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scillm.resilience.allowances import MAX_HEEDED_S
 from scillm.resilience.limits import Rates
-from scillm.resilience.pace import LEAST_SHARE, MAX_HEEDED_S, RECOVER_S, Pace
+from scillm.resilience.pace import LEAST_SHARE, RECOVER_S, Pace
 
 UNIX = 1_790_000_000.0
 
@@ -123,6 +124,34 @@ def test_retry_now_means_half_a_second():
     assert pace.rest_until == 10.5
 
 
+def test_retry_now_means_no_longer_than_the_shortest_wait_that_was_named():
+    """Milliseconds rounded to 0 are not half a second for everybody; whole seconds are."""
+    fine, coarse = Pace(Rates()), Pace(Rates())
+    for pace, named_s in ((fine, 0.004), (coarse, 2.0)):
+        pace.after_limit(10.0, named_s)
+        pace.after_limit(20.0, 0.0)
+
+    assert fine.rest_until == pytest.approx(20.004 + 0.004)
+    assert coarse.rest_until == 20.5
+
+
+def test_an_upstream_that_goes_on_saying_0_is_rested_for_half_a_second_again():
+    """The shortest wait it has named doubles until there is an answer."""
+    pace = Pace(Rates())
+    pace.after_limit(10.0, 0.004)
+    rests = []
+    for n in range(12):
+        now = 20.0 + n
+        pace.after_limit(now, 0.0)
+        rests.append(round(pace.rest_until - now, 6))
+    pace.after_success(40.0)
+    pace.after_limit(41.0, 0.0)
+
+    assert rests[:4] == [0.008, 0.016, 0.032, 0.064]
+    assert rests[-1] == 0.5
+    assert pace.rest_until == pytest.approx(41.004)
+
+
 def test_after_a_rest_calls_leave_one_by_one_even_with_a_full_bucket():
     """The herd does not come back as a herd."""
     pace = Pace(Rates(rpm=600, burst=50))
@@ -178,6 +207,22 @@ def test_success_of_calls_older_than_the_refusal_proves_nothing():
     pace.after_success(6.5, started_at=4.5)
 
     assert pace.share == 0.5
+
+
+def test_timers_that_ring_late_do_not_slow_a_pace_that_was_found():
+    """Calls that come 10 ms after their turn, each time, still start at the whole pace."""
+    pace = Pace(Rates())
+    for n in range(100):
+        pace.after_success(1.0 + n / 100)
+    pace.after_limit(2.0, 0.0)
+    taken, now = 0, 3.0
+    while now < 8.0:
+        now += pace.wait_s(now) + 0.01
+        while not pace.wait_s(now):
+            pace.take(now)
+            taken += 1
+
+    assert taken / 5.0 == pytest.approx(rate_of(pace), rel=0.05)
 
 
 def test_without_a_configured_rate_the_first_refusal_teaches_one():

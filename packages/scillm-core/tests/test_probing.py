@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import given
@@ -50,8 +51,11 @@ class AtRandom:
         return self.says
 
 
-def answer_all(upstream, rates, calls=1000, took_s=0.02):
-    """Seconds until so many calls are answered by an upstream, each tried until it is."""
+def answer_all(upstream, rates, calls=1000, took_s=0.02, answer_s=0.0):
+    """Seconds until so many calls are answered by an upstream, each tried until it is.
+
+    A refusal takes `took_s`, an answer `answer_s` longer.
+    """
 
     async def ask(limiter, luck):
         while True:
@@ -59,6 +63,8 @@ def answer_all(upstream, rates, calls=1000, took_s=0.02):
                 await trio.sleep(took_s)
                 wait_s = upstream.wait_s(trio.current_time())
                 if wait_s is None:
+                    if answer_s:
+                        await trio.sleep(answer_s)
                     slot.succeeded()
                     return
                 slot.limited(wait_s)
@@ -87,8 +93,9 @@ def test_an_upstream_that_counts_is_soon_refused_no_more():
     probed_s = answer_all(probed, PROBING)
 
     assert len(rests.refused_at) > 5_000
-    assert len(probed.refused_at) < 1_000
-    assert len([at for at in probed.refused_at if at > 1.0]) < 50
+    assert len(probed.refused_at) < 150
+    assert len([at for at in probed.refused_at if at > 1.0]) < 20
+    assert probed_s < 1.1 * (1000 - 20) / 200
     assert probed_s < 1.1 * rests_s
 
 
@@ -101,6 +108,27 @@ def test_an_upstream_that_names_long_waits_is_answered_sooner():
 
     assert probed_s < 0.75 * rests_s
     assert len(probed.refused_at) < len(rests.refused_at) / 4
+
+
+@pytest.mark.parametrize("says", [None, 1.0])
+def test_a_pace_is_found_where_answers_take_long_and_refusals_come_at_once(says):
+    """Answers after 2 s from a bucket of 20/s: calls that are out for long count as let in."""
+    upstream = Counting(20, 20, says=says)
+
+    took_s = answer_all(upstream, PROBING, 600, answer_s=2.0)
+
+    assert took_s < 1.1 * ((600 - 20) / 20 + 2.0)
+    assert len(upstream.refused_at) < 150
+
+
+def test_an_upstream_that_answers_slowly_and_refuses_at_random_is_not_slowed():
+    """Where only refusals have come so far, they are not taken for all there is."""
+    rests, probed = (AtRandom(0.3, says=0.5, seed=1) for _ in range(2))
+
+    rests_s = answer_all(rests, RESTS_ONLY, 600, answer_s=2.0)
+    probed_s = answer_all(probed, PROBING, 600, answer_s=2.0)
+
+    assert probed_s < rests_s + 2.0
 
 
 def test_an_upstream_that_refuses_at_random_is_not_slowed():
@@ -200,7 +228,8 @@ def kept():
 
 
 def test_a_pace_that_helps_climbs_and_steps_back_once_for_a_herd():
-    """A quarter faster each second, three quarters at a refusal, and careful where it was."""
+    """Faster until a refusal, three quarters then, a quarter faster each second, and careful where
+    it was refused."""
     probing, now = kept()
     before = probing.rate_per_s
     now = many(probing, now, answered=60, refused=0, over_s=3.0)
@@ -213,6 +242,63 @@ def test_a_pace_that_helps_climbs_and_steps_back_once_for_a_herd():
     assert climbed > 1.5 * before
     assert stepped == 0.75 * climbed
     assert stepped < probing.rate_per_s < 1.2 * climbed
+
+
+def test_a_pace_that_was_never_refused_doubles():
+    """Each quarter of a second that brings ten answers, and each half that brings fewer."""
+    many_answers, now = kept()
+    few_answers, later = kept()
+    start = many_answers.rate_per_s
+    many(many_answers, now, answered=101, refused=0, over_s=1.01)
+    many(few_answers, later, answered=12, refused=0, over_s=1.2)
+
+    assert many_answers.rate_per_s == start * 2**4
+    assert few_answers.rate_per_s == start * 2**2
+
+
+def test_a_refusal_brings_the_pace_to_what_was_let_in():
+    """Tried at 108 a second, let in at 50: just below 50, not three quarters of 108."""
+    probing, now = kept()
+    now = many(probing, now, answered=40, refused=0, over_s=0.51)
+    before = probing.rate_per_s
+    for _ in range(20):
+        now += 0.02
+        probing.note(now, started_at=now, refused=False, held_back=False, rest_until=0.0)
+    now += 0.02
+    probing.note(now, started_at=now, refused=True, held_back=True, rest_until=now)
+
+    assert before > 100
+    assert probing.rate_per_s == pytest.approx(0.97 * 50, rel=0.1)
+
+
+def test_refusals_that_come_before_the_answers_are_no_reason_to_hurry():
+    """30 of 64 calls were refused, 12 answered: the others may yet be answered."""
+    probing = Probing()
+    for _ in range(64):
+        probing.began(100.0)
+    for n in range(42):
+        probing.note(100.1, started_at=100.0, refused=n >= 12, held_back=False, rest_until=100.1)
+
+    assert probing.state == "free"
+
+
+def test_a_herd_that_is_mostly_refused_is_not_waited_out():
+    """Before the window of 0.25 s ends: half the answers per second so far."""
+    probing = Probing()
+    many(probing, 100.0, answered=12, refused=18, over_s=0.1)
+
+    assert probing.state == "trial"
+    assert probing.rate_per_s == pytest.approx(0.5 * 12 / 0.1, rel=0.05)
+
+
+def test_what_was_in_a_full_bucket_is_not_a_pace():
+    """25 answers at once, then 14 in 0.2 s with refusals between them: 70 a second, not 160."""
+    probing = Probing()
+    now = many(probing, 100.0, answered=25, refused=0, over_s=0.05)
+    many(probing, now, answered=14, refused=7, over_s=0.201)
+
+    assert probing.state == "trial"
+    assert probing.rate_per_s == pytest.approx(0.9 * 14 / 0.2, rel=0.1)
 
 
 def test_calls_that_nobody_held_back_prove_no_faster_pace():
@@ -252,6 +338,21 @@ def test_a_configured_rate_or_adapting_leaves_nothing_to_find_out():
             pace.after_limit(n / 100, 0.0)
 
         assert pace._probing is None
+
+
+def test_a_turn_that_was_given_back_was_not_let_in():
+    """20 calls a refusal overtook on their way to a second limiter are no sign that it is open."""
+    pace = Pace(PROBING)
+    for _ in range(20):
+        pace.take(100.0)
+    for _ in range(20):
+        pace.give_back()
+    for n in range(31):
+        at = 100.0 + n / 100
+        pace.take(at)
+        pace.after_limit(at + 0.005, 0.005, started_at=at)
+
+    assert pace.rate_per_s == LEAST_PER_S
 
 
 def test_a_limiter_that_holds_back_is_not_forgotten():

@@ -111,7 +111,28 @@ def test_a_pause_that_does_not_fit_gives_up_at_once(faulty_server):
     assert caught.value.retry_after == 3600.0
     assert lost[0]["why"] == "time_budget"
     assert lost[0]["event"] == "429_giveup"
+    assert lost[0]["remaining_attempts"] == 7
+    assert {"attempt_start_monotonic", "remaining_time_s", "cumulative_sleep_s", "reason"} <= set(
+        lost[0]
+    )
     assert len(faulty_server.requests) == 1
+
+
+def test_giving_up_is_a_json_line_with_its_reason(faulty_server, capsys):
+    """SCILLM_LOG_JSON: why it ended, what was left, and the keys of the first SciLLM."""
+    faulty_server.route(CHAT_PATH, busy(retry_after=3600))
+    settings = {"retry_enabled": True, "log_json": True}
+
+    with scillm.Router(settings=settings) as router, pytest.raises(errors.RateLimitError):
+        router.completion("openai/m", MESSAGES, api_base=faulty_server.base_url)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["attempts"], told["why"]) == ("429_giveup", 1, "time_budget")
+    assert set(told) == {
+        "event", "model", "attempts", "elapsed_s", "error", "why", "reason",
+        "attempt_start_monotonic", "remaining_time_s", "remaining_attempts", "cumulative_sleep_s",
+    }  # fmt: skip
 
 
 def test_the_attempts_end_and_the_last_error_has_them_all(faulty_server):
@@ -187,6 +208,7 @@ def test_the_environment_switches_retries_and_json_lines_on(faulty_server):
     assert [line["attempt"] for line in lines] == [1, 2]
     assert set(lines[0]) == {
         "event", "model", "attempt", "sleep_s", "elapsed_s", "retry_after_s", "reason",
+        "attempt_start_monotonic", "remaining_time_s", "remaining_attempts", "cumulative_sleep_s",
     }  # fmt: skip
     assert len(lines) == len(done.stderr.splitlines())
     assert done.stdout == ""

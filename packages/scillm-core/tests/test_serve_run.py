@@ -152,6 +152,13 @@ def test_a_taken_port_is_named() -> None:
             bound("127.0.0.1", port, token=None)
 
 
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
+def test_a_number_that_is_no_port_is_refused(port: int) -> None:
+    """The system would take 99999 for 34463 and serve there."""
+    with pytest.raises(UsageError, match=f"from 0 to 65535, but is {port}"):
+        bound("127.0.0.1", port, token=None)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid"])
 def test_a_server_without_a_token_stays_on_this_machine(host: str) -> None:
     """Binding other addresses needs a token; the error says so before anything listens."""

@@ -22,6 +22,7 @@ from scillm.resilience.prices import (
 )
 from scillm.resilience.spend import (
     NOTHING,
+    ONE_REQUEST,
     Account,
     Amount,
     Bill,
@@ -112,6 +113,18 @@ def test_an_overrun_is_at_most_what_requests_in_the_air_cost_beyond_their_reserv
     excess = sum(max(0, actual - expected) for _, expected, actual in holds)
     assert account.spent.tokens <= limit + excess
     assert account.reserved == NOTHING
+
+
+def test_a_budget_of_requests_is_not_explained_with_max_tokens():
+    """Shorter answers would make no room for another request."""
+    account = Account(budget=Budget(requests=1), name="Router's budget")
+    reserve([account], ONE_REQUEST)
+
+    with pytest.raises(BudgetExceededError, match="allows 1 request: 0 sent and 1 under") as caught:
+        reserve([account], ONE_REQUEST)
+
+    assert "max_tokens" not in caught.value.message
+    assert (caught.value.unit, caught.value.fits_later) == ("requests", True)
 
 
 def test_a_refusal_says_whether_it_fits_once_what_is_in_the_air_has_landed():

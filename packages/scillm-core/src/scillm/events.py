@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from scillm.records import Json
 
 
 @frozen(kw_only=True)
@@ -139,12 +143,16 @@ class TrialFinished:
 
 @frozen(kw_only=True)
 class ItemFinished:
-    """An engine finished one item of a job."""
+    """An engine finished one item of a job.
+
+    `result` is the item's row of the job's results, where the engine tells it before the job ends.
+    """
 
     engine: str
     item_id: str
     done: int
     total: int
+    result: Mapping[str, Json] | None = field(default=None, eq=False, repr=False)
 
 
 Event: TypeAlias = (

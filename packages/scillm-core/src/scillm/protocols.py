@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,6 +143,70 @@ class Transport(Protocol):
 
     def stream(self, call: HttpCall, /) -> AbstractAsyncContextManager[HttpStream]:
         """Send and hand over the body as it arrives; leaving the context closes the connection."""
+        ...
+
+
+@frozen(kw_only=True)
+class KeptProgram:
+    """A program that a sandbox is to keep running. Paths are absolute.
+
+    `argv[0]` is its file. It may read `shown` (files, and folders with all that is in them) besides
+    the system's own programs and libraries, and nothing else of the host.
+    """
+
+    argv: Sequence[str]
+    shown: Sequence[str] = ()
+    environment: Mapping[str, str] = field(factory=dict)
+    memory_mb: int
+    """The most it may hold."""
+
+
+class Kept(Protocol):
+    """A process that a sandbox keeps. One caller at a time reads; it ends with its sandbox."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its number on the host, None before it is known."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        ...
+
+    async def started(self) -> Mapping[str, Json]:
+        """Wait until the program runs; how it is held, and at which `level`.
+
+        Raises `SandboxError` when it could not be started.
+        """
+        ...
+
+    async def read(self) -> bytes:
+        """Some bytes of its stdout as soon as there are any; empty at its end."""
+        ...
+
+    async def write(self, data: bytes, /) -> bool:
+        """Hand `data` to its stdin; False when it no longer listens."""
+        ...
+
+    async def ending(self) -> str:
+        """How it ended, and the last it wrote to stderr, in words."""
+        ...
+
+    def kill(self) -> None:
+        """End and reap it; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A sandbox that can keep a process which is asked for hours, beside running programs."""
+
+    def keep(self, program: KeptProgram, /) -> Kept:
+        """Start `program`, which comes up by itself, awaited or not.
+
+        Raises `SandboxError` where this sandbox cannot, `UsageError` for a program that is none.
+        """
         ...
 
 

@@ -74,6 +74,11 @@ def run_plan(plan: Plan) -> Ended:
             f"{plan.out_path} is there already, but was not written by a batch (it has no "
             f"{journal_path(plan.out_path).name}). Move it away, or name another output."
         )
+    if plan.api_base is not None and "://" not in plan.api_base:
+        # It would be the failure of every request, each written down.
+        raise UsageError(
+            f"--api-base must be a URL such as http://127.0.0.1:8000/v1, but is {plan.api_base!r}."
+        )
     api_key = key_from(plan.api_key_env) if plan.api_key_env else None
     asked = checked_input(plan)
     given: dict[str, str] = {}

@@ -157,7 +157,7 @@ class AiohttpTransport:
 
     async def _open(self, call: HttpCall, *, total_s: float | None = None) -> Reply:
         url = url_of(call.url)
-        session = await self._session()
+        session = (await self._session()).get()
         tls = self._context() if url.scheme == "https" else True
         refuse_unless_ascii(call.url, call.headers)
         headers, proxy, proxy_headers = self._routed(url, call.headers)
@@ -183,7 +183,7 @@ class AiohttpTransport:
             raise unusable_call(call.url, str(error)) from error
         return Reply(call, response)
 
-    async def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> Session:
         try:
             loop = get_running_loop()
         except RuntimeError as error:
@@ -196,7 +196,7 @@ class AiohttpTransport:
         latest = self._latest
         if latest is None or latest[0]() is not loop:
             latest = self._latest = (ref(loop), await self._sessions.get())
-        return latest[1].get()
+        return latest[1]
 
     def _routed(self, url: URL, headers: Headers) -> tuple[Headers, URL | None, Headers | None]:
         """The headers of the call, the proxy, and the headers for the proxy alone."""

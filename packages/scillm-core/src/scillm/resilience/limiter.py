@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from math import inf
 
 import anyio
@@ -23,6 +24,8 @@ from scillm.resilience.waiter import Waiter
 
 LOOK_AGAIN_S = 1.0
 """The first in line looks at the clock at least this often: what it waits for can change."""
+MOST_WOKEN = 64
+"""So many are woken at once when all of them may start: enough to leave together."""
 
 
 class Limiter:
@@ -189,7 +192,7 @@ class Limiter:
             # Runs without a pause after the slot was taken, so a cancellation either finds the
             # waiter in line, and it leaves, or the slot held, and `async with` gives it back.
             self._step_out(me)
-            self._wake_first()
+            self._wake_ready()
 
     def hold(self) -> None:
         """Keep a place beyond the end of its slot, for a stream; `leave` gives it back."""
@@ -200,7 +203,7 @@ class Limiter:
         """Give a slot back."""
         with self._lock:
             self._in_flight -= 1
-        self._wake_first()
+        self._wake_ready()
 
     def _wait_of(self, me: Waiter, now: float) -> float:
         # Infinity: whoever makes room or leaves the line will wake this waiter.
@@ -228,13 +231,33 @@ class Limiter:
                 retry_after=wait,
             )
 
-    def _wake_first(self) -> None:
+    def _wake_ready(self) -> None:
         while True:
             with self._lock:
-                first = next(iter(self._line), None)
-            if first is None or first.wake():
+                ready = self._ready()
+            gone = [waiter for waiter in ready if not waiter.wake()]
+            if not gone:
                 return
-            self._step_out(first)  # its event loop has ended without unwinding it
+            for waiter in gone:
+                self._step_out(waiter)  # its event loop has ended without unwinding it
+
+    def _ready(self) -> list[Waiter]:
+        # The first, and those behind it that may start in the same moment. Were each woken only by
+        # the one before, they would leave one turn of the event loop apart, and when the upstream
+        # refuses at random few would be on their way before a refusal holds back the others.
+        ready: list[Waiter] = []
+        tokens, now = 0.0, self.clock()
+        for waiter in islice(self._line, MOST_WOKEN):
+            ahead = len(ready)
+            if waiter.event.is_set() or (ahead and self._in_flight + ahead >= self._room):
+                break
+            if ahead and self._pace.wait_s(
+                now, waiter.tokens, calls_ahead=ahead, tokens_ahead=tokens
+            ):
+                break
+            ready.append(waiter)
+            tokens += waiter.tokens
+        return ready
 
     def _step_out(self, waiter: Waiter) -> None:
         with self._lock:

@@ -20,6 +20,10 @@ GRAIN_S = 1e-6
 """A shorter wait is none: clocks and sleeps are no finer. It adds nothing up, because a bucket
 keeps its books by amounts, not by the moments at which waiters came back."""
 
+LATE_S = 0.025
+"""Timers ring late. At a pace that was found out, so much time is made up for; with one call at a
+time, and nothing made up, 200 a second are 140 on a busy machine."""
+
 
 @frozen(kw_only=True)
 class Rates:
@@ -113,6 +117,11 @@ class Bucket:
     def drain(self, until: float) -> None:
         """At `until` hold one unit at most, so that waiters leave one by one."""
         self.full_at = max(self.full_at, until + (self.burst - 1.0) / self.rate)
+
+
+def found_bucket(rate: float) -> Bucket:
+    """A full bucket for a pace that was found out, in units per second."""
+    return Bucket(rate=rate, burst=1.0 + LATE_S * rate)
 
 
 def bucket_of(per_min: float | None, burst: float | None) -> Bucket | None:

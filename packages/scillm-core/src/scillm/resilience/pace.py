@@ -5,20 +5,18 @@ Nothing here looks at a clock: `now` is any clock in seconds that does not go ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
-from attrs import define
-
-from scillm.resilience.limits import GRAIN_S, Bucket, bucket_of
+from scillm.resilience.allowances import Allowances
+from scillm.resilience.limits import GRAIN_S, LATE_S, bucket_of, found_bucket
 from scillm.resilience.probing import Probing
 from scillm.resilience.remaining import remaining
-from scillm.resilience.retry_after import wait_meant
+from scillm.resilience.retry_after import SOON_S
 
 if TYPE_CHECKING:
     from scillm.resilience.limits import Rates
-    from scillm.resilience.remaining import Remaining, Unit
 
 RECOVER_S = 10.0
 """Seconds of success under load in which a pace climbs from nothing to where it was refused."""
@@ -32,18 +30,6 @@ MOST_PER_S = 10_000.0
 """A learnt pace above this is no limit any more."""
 MAX_GUESSED_REST_S = 60.0
 """The longest rest when the upstream does not say how long."""
-
-MAX_HEEDED_S = 60.0
-"""Headers of an answer hold calls back no longer: who wants more says so with a refusal. A wrong
-reset, of a day say, would otherwise end a run that the upstream would have gone on answering."""
-
-
-@define
-class Allowance:
-    """What the upstream said may still be used before it resets."""
-
-    left: float
-    until: float
 
 
 class Pace:
@@ -64,7 +50,7 @@ class Pace:
         self.rest_until = -inf
         self.requests = bucket_of(rates.rpm, rates.burst)
         self.tokens = bucket_of(rates.tpm, None)
-        self._allowances: dict[Unit, Allowance] = {}
+        self._allowances = Allowances()
         self._base = {"requests": 0.0, "tokens": 0.0}
         if self.requests is not None:
             self._base["requests"] = self.requests.rate
@@ -75,6 +61,7 @@ class Pace:
         self._learnt = False
         self._peak: float | None = 1.0  # None: searching
         self._limited_at = -inf
+        self._shortest_said_s = SOON_S
         self._grown_at = -inf
         self._streak = 0
         self._wins = 0
@@ -109,7 +96,7 @@ class Pace:
         if self.rest_until - now > wait:
             wait = self.rest_until - now
         if self._allowances:
-            wait = max(wait, self._allowed_in(now, tokens))
+            wait = max(wait, self._allowances.wait_s(now, tokens))
         return wait if wait > GRAIN_S else 0.0
 
     def take(self, now: float, tokens: float = 0.0) -> None:
@@ -118,8 +105,10 @@ class Pace:
             self.requests.take(now)
         if self.tokens is not None:
             self.tokens.take(now, tokens)
-        for unit, allowance in self._allowances.items():
-            allowance.left -= 1.0 if unit == "requests" else tokens
+        if self._probing is not None:
+            self._probing.began(now)
+        if self._allowances:
+            self._allowances.take(tokens)
 
     def give_back(self, tokens: float = 0.0) -> None:
         """A call of `tokens` that was to start did not."""
@@ -127,8 +116,9 @@ class Pace:
             self.requests.give_back(1.0)
         if self.tokens is not None:
             self.tokens.give_back(tokens)
-        for unit, allowance in self._allowances.items():
-            allowance.left += 1.0 if unit == "requests" else tokens
+        if self._probing is not None:
+            self._probing.gave_back()
+        self._allowances.give_back(tokens)
 
     def settle(self, now: float, *, expected: float, used: float) -> None:
         """A call that was started with `expected` tokens really used `used`."""
@@ -150,10 +140,9 @@ class Pace:
         news = began > self._limited_at and (started_at is not None or now >= self.rest_until)
         self._streak += news
         if retry_after is None:
-            rest = self.rates.cooldown_s * 2.0 ** min(max(self._streak, 1) - 1, 30)
-            rest = min(rest, MAX_GUESSED_REST_S)
+            rest = min(self.rates.cooldown_s * self._growth(), MAX_GUESSED_REST_S)
         else:
-            rest = wait_meant(retry_after)
+            rest = self._meant_s(retry_after)
         self.rest_until = max(self.rest_until, now + rest)
         if news:
             self._limited_at = now
@@ -185,28 +174,20 @@ class Pace:
     def after_headers(self, now: float, headers: Mapping[str, str], *, unix_now: float) -> None:
         """A reply came with these headers; names are lower case, `unix_now` is Unix time."""
         if self.rates.heeding:
-            self._heed(now, remaining(headers, unix_now=unix_now))
+            self._allowances.heed(now, remaining(headers, unix_now=unix_now))
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _heed(self, now: float, found: Iterable[Remaining]) -> None:
-        for row in found:
-            old = self._allowances.get(row.unit)
-            left = row.left
-            if old is not None and old.until > now:
-                # Replies overtake each other, and what is in the air is not counted in them yet.
-                left = min(left, old.left)
-            until = now + min(row.reset_s, MAX_HEEDED_S)
-            self._allowances[row.unit] = Allowance(left, until)
+    def _growth(self) -> float:
+        return 2.0 ** min(max(self._streak, 1) - 1, 30)
 
-    def _allowed_in(self, now: float, tokens: float) -> float:
-        wait = 0.0
-        for unit, allowance in list(self._allowances.items()):
-            if allowance.until <= now:
-                del self._allowances[unit]
-            elif allowance.left < max(1.0, 1.0 if unit == "requests" else tokens):
-                wait = max(wait, allowance.until - now)
-        return wait
+    def _meant_s(self, said_s: float) -> float:
+        # A 0 is what a shorter wait than any that the upstream can name was rounded to, unless it
+        # goes on refusing. The refused call itself waits for SOON_S; this is about all the others.
+        if said_s <= 0:
+            return min(self._shortest_said_s * self._growth(), SOON_S)
+        self._shortest_said_s = min(self._shortest_said_s, said_s)
+        return said_s
 
     def _is_short(self, now: float) -> bool:
         # Success says something about a faster pace only while this one holds calls back.
@@ -228,9 +209,10 @@ class Pace:
         if rate is None:
             self.requests = None
         elif self.requests is None:
-            self.requests = Bucket(rate=rate, burst=1.0)
+            self.requests = found_bucket(rate)
         elif rate != before:
             self.requests.set_rate(now, rate)
+            self.requests.burst = 1.0 + LATE_S * rate
 
     def _slow_down(self, now: float) -> None:
         if self.requests is None:
@@ -245,7 +227,7 @@ class Pace:
         self._learnt = True
         self._peak = None
         self._base["requests"] = seen
-        self.requests = Bucket(rate=seen, burst=1.0)
+        self.requests = found_bucket(seen)
 
     def _set_share(self, now: float, share: float) -> None:
         least, most = LEAST_SHARE, 1.0

@@ -272,6 +272,13 @@ def _exceeded(
     def shown(amount: int) -> str:
         return f"${in_usd(amount):.6g}" if unit == "pico_usd" else f"{amount} {unit}"
 
+    if unit == "requests":
+        return BudgetExceededError(
+            f"The {name} allows {limit} request{'' if limit == 1 else 's'}: {spent} sent and "
+            f"{reserved} under way or in line leave none. Nothing was sent. Raise the budget.",
+            unit=unit,
+            fits_later=spent + wanted <= limit,
+        )
     return BudgetExceededError(
         f"The {name} of {shown(limit)} has no room for a request of up to {shown(wanted)}: "
         f"{shown(spent)} are spent and {shown(reserved)} reserved for what is under way. Nothing "

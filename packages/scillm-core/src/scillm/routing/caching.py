@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -149,6 +150,10 @@ class Caching:
 
 
 def _made(given: Mapping[str, Any]) -> ResponseCache:
+    known = signature(make_cache).parameters
+    unknown = [str(name) for name in given if name not in known]
+    if unknown:
+        raise UsageError(f"cache has no {', '.join(unknown)}; it knows {', '.join(known)}.")
     try:
         return make_cache(**given)
     except TypeError as error:

@@ -98,8 +98,11 @@ def _opened(data: bytes, where: str) -> tuple[Image, Picture]:
     except bombs as error:
         raise _too_many_pixels(where, "more") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        # Pillow names the object it was given, by its address in memory.
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        why = "it has no known image format" if is_unknown else str(error)
         raise ImageRejectedError(
-            f"{where} cannot be read as an image, so it cannot be made smaller: {error}."
+            f"{where} cannot be read as an image, so it cannot be made smaller: {why}."
         ) from error
 
 

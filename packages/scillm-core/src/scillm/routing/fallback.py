@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -17,6 +17,8 @@ from scillm.errors import (
 
 DEFAULT = "*"
 MOST = 5
+OWN_PLACE = frozenset({"api_base", "base_url", "custom_llm_provider"})
+"""Arguments with which a call needs no group."""
 
 
 @frozen(kw_only=True)
@@ -71,6 +73,17 @@ def _read_target(name: str, target: Any) -> Fallback:
         changes = {key: value for key, value in target.items() if key != "model"}
         return Fallback(model=target["model"], changes=changes)
     raise UsageError(f"{name} holds {target!r}; a name, or an object with `model`, is wanted.")
+
+
+def strangers(rules: FallbackRules, serves: Callable[[str], bool]) -> list[str]:
+    """Names that calls may fall back to and nobody serves, in order, each once.
+
+    A place with an address of its own needs no group.
+    """
+    tables = (rules.general, rules.context_window, rules.content_policy)
+    places = [place for table in tables for targets in table.values() for place in targets]
+    names = dict.fromkeys(place.model for place in places if not OWN_PLACE & set(place.changes))
+    return [name for name in names if not serves(name)]
 
 
 def next_groups(error: ScillmError, group: str, rules: FallbackRules) -> Sequence[Fallback]:

@@ -221,6 +221,9 @@ class FlightLog:
             "reason": decision.reason,
             "why": decision.why,
             "retry_after": announced_wait(error),
+            "attempt_start_monotonic": self.round_started,
+            "remaining_time_s": decision.remaining_time_s,
+            "remaining_attempts": decision.remaining_attempts,
         }
         self._lines.give_up(told)
         self._tell(self._callbacks.on_giveup, told)

@@ -91,6 +91,12 @@ class Planner:
         group = self._groups.get(self._aliases.get(model, model))
         return {} if group is None else group.knobs
 
+    def serves(self, model: str) -> bool:
+        """Whether a call to `model` that names no place of its own can go anywhere."""
+        name = self._aliases.get(model, model)
+        is_known = name in self._groups or name in self._by_id
+        return is_known or not self._groups or pattern_match(name, list(self._groups)) is not None
+
     def legs(self, call: Arguments, model: str) -> Legs:
         """The legs of a call to `model`: a group, alias, deployment's id, pattern, or ad hoc."""
         name = self._aliases.get(model, model)

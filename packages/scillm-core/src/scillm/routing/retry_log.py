@@ -10,6 +10,15 @@ from typing import Any
 
 log = logging.getLogger("scillm.retry")
 
+ALSO = (
+    "reason",
+    "attempt_start_monotonic",
+    "remaining_time_s",
+    "remaining_attempts",
+    "cumulative_sleep_s",
+)
+"""What the callbacks are told, and the first SciLLM's lines did not say."""
+
 
 class RetryLog:
     """Writes every n-th retry and every give-up as a JSON line, when asked to."""
@@ -29,7 +38,7 @@ class RetryLog:
                     "sleep_s": round(told["next_sleep_s"], 3),
                     "elapsed_s": round(told["elapsed_s"], 3),
                     "retry_after_s": told["retry_after"],
-                    "reason": told["reason"],
+                    **_also(told),
                 }
             )
 
@@ -44,6 +53,7 @@ class RetryLog:
                     "elapsed_s": round(told["elapsed_s"], 3),
                     "error": told["last_error"],
                     "why": told["why"],
+                    **_also(told),
                 }
             )
 
@@ -60,3 +70,8 @@ class RetryLog:
         # stdout belongs to the program's results.
         sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
         sys.stderr.flush()
+
+
+def _also(told: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: told[name] for name in ALSO if name in told}
+    return {n: round(value, 3) if isinstance(value, float) else value for n, value in found.items()}

@@ -19,6 +19,7 @@ from scillm.resilience.spend import Budget
 from scillm.routing.answering import Answering, Determinism
 from scillm.routing.caching import Caching
 from scillm.routing.deployment import read_model_list
+from scillm.routing.fallback import strangers
 from scillm.routing.hosting import Hosting
 from scillm.routing.images import read_image_policy
 from scillm.routing.key_limits import key_limits
@@ -128,6 +129,12 @@ class Router:
             stream_timeout_s=given.stream_timeout_s,
             fixed=None if determinism is None else determinism.fixed,
         )
+        for name in strangers(given.fallbacks, self._planner.serves):
+            log.warning(
+                "The fallbacks name %r, but this Router has no such group: only calls that pass "
+                "api_base or custom_llm_provider can go there.",
+                name,
+            )
         self._rule_book = RuleBook(
             self._hosting,
             knobs_of=self._planner.knobs,

@@ -26,6 +26,7 @@ GRACE_S = 10
 """Seconds that calls under way get after the first SIGTERM or SIGINT."""
 HEAD_S = 15.0
 """Seconds in which the head of a request must have come; then the connection is closed."""
+MOST_PORT = 65_535
 TAKE_S = 60.0
 """Seconds for which a client may take nothing of what was sent to it; then it counts as gone."""
 
@@ -77,6 +78,8 @@ def bound(host: str, port: int, *, token: str | None, take_s: float = TAKE_S) ->
     that, which is on Linux).
     """
     refuse_open_host(host, token=token)
+    if not 0 <= port <= MOST_PORT:  # the system would take the rest of the division
+        raise UsageError(f"A port must be a number from 0 to {MOST_PORT}, but is {port}.")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
