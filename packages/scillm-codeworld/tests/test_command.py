@@ -124,6 +124,23 @@ def test_another_language_is_allowed_by_name(invoke, tmp_path):
     assert options["allowed_languages"] == ["python", "c", "rust"]
 
 
+@pytest.mark.parametrize(
+    ("words", "environ", "said"),
+    [
+        (["--port", "99999"], {}, "from 0 to 65535, but is 99999"),
+        (["--host", "0.0.0.0"], {"CODEWORLD_TOKEN": ""}, "CODEWORLD_TOKEN"),
+        (["--isolation", "L9"], {}, "isolation must be one of L1, L2, L3, L4 or wasm"),
+        ([], {"SCILLM_CODEWORLD_ISOLATION": "L9"}, "must be one of L1, L2, L3, L4 or wasm"),
+    ],
+)
+def test_a_server_that_could_not_serve_does_not_start(words, environ, said):
+    """Not on another port, not for everybody, and not to refuse each job later."""
+    done = CliRunner(env=environ).invoke(command, ["serve", *words])
+
+    assert done.exit_code == 2
+    assert said in done.output
+
+
 def test_files_and_folders_are_merged_in_order(invoke, items_file, tmp_path):
     """A folder stands for its JSON and YAML files, sorted by name."""
     folder = tmp_path / "more"

@@ -92,11 +92,11 @@ def test_the_worst_attempts_are_held(level, user):
     check(level, rows, FAST)
 
 
-def test_every_attempt_is_held_at_level_wasm(tmp_path):
+def test_every_attempt_is_held_at_level_wasm(wasm_cells):
     """The whole corpus comes to nothing where there is nothing to reach for."""
     if find_spec("wasmtime") is None or find_spec("componentize_py") is None:
         pytest.skip("level wasm needs scillm-codeworld[wasm]")
-    rows = attempts("wasm", "same", cache=tmp_path)
+    rows = attempts("wasm", "same", cache=wasm_cells)
 
     check("wasm", rows, [attempt.name for attempt in CORPUS])
 

@@ -95,8 +95,11 @@ def test_a_malformed_item_is_named_and_the_others_are_not_harmed(item, named):
 def test_a_doubled_id_is_the_second_ones_fault_and_ids_stay_distinct():
     """Every result can be told from every other."""
     rows = parse_items([{**GOOD, "id": "x"}, {**GOOD, "task_id": "x"}, {**GOOD, "item_id": "y"}])
+    others = parse_items([{**GOOD, "id": name} for name in ("x", "x", "x#2", "x#2'", "x")])
 
     assert [row.id for row in rows] == ["x", "x#2", "y"]
+    assert [row.id for row in others] == ["x", "x#2''", "x#2", "x#2'", "x#5"]
+    assert [isinstance(row, BadItem) for row in others] == [False, True, False, False, True]
     assert isinstance(rows[1], BadItem)
     assert "already that of item 1" in rows[1].reason
 

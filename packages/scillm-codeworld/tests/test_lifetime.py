@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -397,8 +398,11 @@ def test_ten_thousand_runs_leave_nothing_behind(level):
 
 
 @pytest.mark.parametrize("level", ["L1", "L2", "L3", "L4"])
-def test_a_run_that_finds_no_free_descriptor_is_refused_and_takes_none_with_it(level):
-    """However far it came in making its pipes; with room again, it is run."""
+def test_a_run_that_finds_no_free_descriptor_is_refused_and_takes_none_with_it(
+    level, tmp_path, monkeypatch
+):
+    """However far it came in making its pipes; it leaves no folder, and with room again is run."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     async def work(sandbox):
         program = Program(code="def solve(x): return x")
@@ -422,7 +426,7 @@ def test_a_run_that_finds_no_free_descriptor_is_refused_and_takes_none_with_it(l
     assert (ends[0].status, ends[-1].status) == ("sandbox_refused", "ok")
     assert "Too many open files" in ends[0].reason
     assert {run.status for run in ends} == {"sandbox_refused", "ok"}
-    assert (left, groups) == (0, [])
+    assert (left, groups, list(tmp_path.iterdir())) == (0, [], [])
 
 
 @pytest.mark.parametrize("level", ["L2", "L3"])

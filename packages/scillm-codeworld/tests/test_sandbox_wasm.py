@@ -15,6 +15,7 @@ from scillm.errors import SandboxError
 from scillm.records import Job, Limits
 from scillm.runs.record import MemoryRecord
 from scillm_codeworld import CodeWorldEngine
+from scillm_codeworld.generate.contract import WASM_LIBRARY, Place, runner_contract
 from scillm_codeworld.records import Program
 from scillm_codeworld.sandbox import open_sandbox
 from scillm_codeworld.sandbox.wasm import component
@@ -37,15 +38,9 @@ def solve(n):
 """
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Where the interpreter is kept; built once for all tests of this file."""
-    return tmp_path_factory.mktemp("wasm")
-
-
 @pytest.fixture
-def _home(cache, monkeypatch):
-    monkeypatch.setenv("SCILLM_CODEWORLD_WASM_CACHE", str(cache))
+def _home(wasm_cells, monkeypatch):
+    monkeypatch.setenv("SCILLM_CODEWORLD_WASM_CACHE", str(wasm_cells))
     monkeypatch.delenv("SCILLM_CODEWORLD_ISOLATION", raising=False)
 
 
@@ -255,9 +250,9 @@ anyio.run(main)
 
 
 @pytest.mark.parametrize("stage", ["while it builds", "while it runs"])
-def test_a_parent_that_is_killed_takes_the_worker_with_it(stage, cache, tmp_path):
+def test_a_parent_that_is_killed_takes_the_worker_with_it(stage, wasm_cells, tmp_path):
     """`kill -9` ends the interpreter's making, and a run in the middle of its ten minutes."""
-    place = cache if stage == "while it runs" else tmp_path
+    place = wasm_cells if stage == "while it runs" else tmp_path
     parent = subprocess.Popen(
         [sys.executable, "-c", KILLED_PARENT],
         stdout=subprocess.PIPE,
@@ -314,3 +309,13 @@ def test_what_a_killed_maker_left_is_removed_once_it_is_old(tmp_path):
     component.sweep(tmp_path, now=time.time())
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cell-kept", "making-new"]
+
+
+def test_what_a_model_is_told_of_the_library_is_there(run):
+    """Each module that the contract names can be imported; one that it does not name cannot."""
+    said = runner_contract("solve", Place(limits=LIMITS, level="wasm"))
+    (good,) = run(f"import {WASM_LIBRARY}\ndef solve(x):\n    return x\n", 1)
+    (bad,) = run("import asyncio\ndef solve(x):\n    return x\n", 1)
+
+    assert f"Only part of the standard library is there: {WASM_LIBRARY} and the like;" in said
+    assert (good.status, bad.status) == ("ok", "exception")

@@ -92,6 +92,16 @@ def test_a_check_of_ones_own_verifies_without_expected_answers():
     assert "root(x)" in provider.asked[0][0]["content"]
 
 
+def test_the_model_is_told_of_the_level_its_program_will_be_run_at(monkeypatch):
+    """At wasm there is only part of the library, elsewhere all of it."""
+    monkeypatch.delenv("SCILLM_CODEWORLD_ISOLATION", raising=False)
+    usual = task().system
+    monkeypatch.setenv("SCILLM_CODEWORLD_ISOLATION", "wasm")
+
+    assert "Only the standard library is there;" in usual
+    assert "Only part of the standard library is there:" in task().system
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
+OWN_NUMBERS = ["unshare", "--pid", "--fork", "--kill-child"] + (
+    [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+)
+"""Starts a program in a namespace of processes, and leaves it the host's /proc."""
+
 
 def script(folder: Path, text: str) -> list[str]:
     """A shell script below a folder of the test's own, by whose name its processes are known."""
@@ -54,6 +59,57 @@ def test_what_cannot_be_started_says_so() -> None:
     assert b"no-such-program cannot be started: No such file" in done.stderr
 
 
+def test_a_status_that_somebody_else_took_is_no_success() -> None:
+    """What is not known is the status that shells give it, and a sentence."""
+    code = (
+        "import os, sys\n"
+        "from scillm_codex import leash\n"
+        "command = os.posix_spawnp('true', ['true'], os.environ)\n"
+        "os.waitpid(command, 0)\n"
+        "sys.exit(leash._reaped(command))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    assert done.returncode == GONE
+    assert b"is lost: somebody else took it" in done.stderr
+
+
+def test_a_starter_that_ignores_its_childrens_ends_learns_the_status() -> None:
+    """The kernel would throw the statuses of such a process away; the leash keeps its own."""
+    argv = ["sh", "-c", "trap '' CHLD; exec \"$@\"", "sh", *leashed(["sh", "-c", "exit 7"])]
+    done = subprocess.run(argv, check=False)
+
+    assert done.returncode == 7
+
+
+def test_where_proc_counts_other_processes_only_the_commands_group_is_ended(tmp_path: Path) -> None:
+    """Numbers of another namespace are not acted on; what is in the group ends, and at once."""
+    words = script(tmp_path, f"{sleeper(tmp_path)} &\nexit 3\n")
+    code = (
+        "import subprocess, sys\n"
+        "from scillm_codex.leash import leashed\n"
+        "for _ in range(30):\n"
+        "    subprocess.run('true')  # the leash's number is then nobody's with children outside\n"
+        "print(subprocess.run(leashed(sys.argv[1:])).returncode, flush=True)\n"
+        "input()\n"
+    )
+    argv = [*OWN_NUMBERS, sys.executable, "-c", code, *words]
+    pipe = subprocess.PIPE
+    first = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
+    began = time.monotonic()
+    try:
+        assert first.stdout is not None
+        status = first.stdout.readline()
+        left = running(f"sleep 300; : {tmp_path}")
+    finally:
+        _, complaint = first.communicate(b"\n", timeout=10)
+    if complaint.startswith(b"unshare:"):
+        pytest.skip(f"no namespace of processes here: {complaint.decode()}")
+
+    assert (status, left) == (b"3\n", [])
+    assert time.monotonic() - began < 4
+
+
 def test_what_a_command_leaves_ends_with_it(tmp_path: Path) -> None:
     """Also what went into a session of its own."""
     words = script(tmp_path, f"setsid {sleeper(tmp_path)} &\n{sleeper(tmp_path)} &\nexit 0\n")
@@ -80,16 +136,19 @@ def test_a_signal_ends_the_command_and_all_of_it(tmp_path: Path, how: signal.Sig
 
 def test_a_grace_lets_a_command_end_well(tmp_path: Path) -> None:
     """It gets SIGTERM first, and SIGKILL when the grace is over."""
-    polite = script(tmp_path, "trap 'echo bye; exit 3' TERM\nwhile :; do sleep 0.05; done\n")
+    began = tmp_path / "began"
+    waits = f"touch {began}\nwhile :; do sleep 0.05; done\n"
+    polite = script(tmp_path, f"trap 'echo bye; exit 3' TERM\n{waits}")
     leash = subprocess.Popen(
         leashed(polite, grace_s=20), stdout=subprocess.PIPE, start_new_session=True
     )
-    started(tmp_path, 2)
+    there(began)
     leash.terminate()
     said, _ = leash.communicate(timeout=10)
-    deaf = script(tmp_path, "trap '' TERM\nwhile :; do sleep 0.05; done\n")
+    began.unlink()
+    deaf = script(tmp_path, f"trap '' TERM\n{waits}")
     other = subprocess.Popen(leashed(deaf, grace_s=0.3), start_new_session=True)
-    started(tmp_path, 2)
+    there(began)
     other.terminate()
 
     assert (leash.returncode, said) == (3, b"bye\n")
@@ -117,19 +176,29 @@ def test_a_killed_holder_takes_all_along(tmp_path: Path) -> None:
 
 def test_a_sweep_ends_what_lost_its_parent_meanwhile(tmp_path: Path) -> None:
     """The command itself goes on."""
-    words = script(tmp_path, f"(setsid {sleeper(tmp_path)} &)\nsleep 300\n")
+    began = tmp_path / "began"
+    words = script(tmp_path, f"(setsid {sleeper(tmp_path)} &)\ntouch {began}\nsleep 300\n")
     leash = subprocess.Popen(leashed(words, sweep_s=0.1), start_new_session=True)
     try:
         end = time.monotonic() + 10
-        while len(running(tmp_path)) != 2 and time.monotonic() < end:
+        left: list[int] = []
+        while len(left) != 2 and time.monotonic() < end:
             time.sleep(0.02)
-        left = running(tmp_path)
+            left = running(tmp_path) if began.exists() else []
         command = held(leash.pid)
     finally:
         leash.terminate()
         leash.wait()
 
     assert sorted(left) == sorted([leash.pid, command])
+
+
+def there(file: Path) -> None:
+    """Wait until a script has made this file."""
+    end = time.monotonic() + 10
+    while not file.exists():
+        assert time.monotonic() < end, file
+        time.sleep(0.02)
 
 
 def started(folder: Path, count: int) -> None:

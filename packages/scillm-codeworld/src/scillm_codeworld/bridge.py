@@ -21,7 +21,7 @@ from scillm_codeworld.record.kept import manifest_for, signals_of
 from scillm_codeworld.record.sessions import session_id
 from scillm_codeworld.records import ENGINE
 from scillm_codeworld.sandbox import open_sandbox
-from scillm_codeworld.sandbox.levels import strictest
+from scillm_codeworld.sandbox.levels import level_of, strictest
 from scillm_codeworld.settings import ALL_SETTINGS, options_from, seed_from
 
 if TYPE_CHECKING:
@@ -97,11 +97,13 @@ def make_app(
 ) -> AsgiApp:
     """The bridge as an ASGI app, from `values` (default: the environment of this moment).
 
-    `isolation` is the weakest level that will do for every job, whatever it asks itself.
+    `isolation` is the weakest level that will do for every job, whatever it asks itself. Raises
+    `UsageError` for one that does not exist.
     """
     found = dict(core_settings.load(more=ALL_SETTINGS) if values is None else values)
     if isolation is not None:
-        found["codeworld_isolation"] = isolation
+        found["codeworld_isolation"] = level_of(isolation, name="isolation")
+    strictest(None, found.get("codeworld_isolation"))  # a word that is no level is refused now
 
     async def ready() -> Mapping[str, Json]:
         async with open_sandbox(require=found.get("codeworld_isolation")) as sandbox:

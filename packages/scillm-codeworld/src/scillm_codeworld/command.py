@@ -151,6 +151,7 @@ def serve(
     """
     try:
         from scillm.serve import run as server
+        from scillm.serve.guard import refuse_open_host
 
         from scillm_codeworld import bridge
     except ImportError as error:
@@ -166,6 +167,7 @@ def serve(
         given = {name: value for name, value in limits.items() if value is not None}
         app = bridge.make_app(values, limits=bridge.limits_of(given), isolation=isolation)
         token = values["codeworld_token"]
+        refuse_open_host(host, token=token, variable="CODEWORLD_TOKEN")
         server.serve(app, host=host, port=port, token=token, name="codeworld")
     except UsageError as error:
         raise click.UsageError(error.message) from error

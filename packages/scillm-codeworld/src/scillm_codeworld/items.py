@@ -62,18 +62,20 @@ def parse_items(
 
     With `generated` an item may come without variants, because they are still to be written.
     """
-    found: list[Item | BadItem] = []
+    found = [
+        _parsed(given, index, languages, generated=generated) for index, given in enumerate(items)
+    ]
+    names = {item.id for item in found}
     taken: dict[str, int] = {}
-    for index, given in enumerate(items):
-        item = _parsed(given, index, languages, generated=generated)
+    for index, item in enumerate(found):
         first = taken.setdefault(item.id, index)
         if first != index:
-            item = BadItem(
-                id=f"{item.id}#{index + 1}",
-                index=index,
-                reason=f"the id {item.id!r} is already that of item {first + 1}",
-            )
-        found.append(item)
+            name = f"{item.id}#{index + 1}"
+            while name in names:
+                name += "'"
+            names.add(name)
+            reason = f"the id {item.id!r} is already that of item {first + 1}"
+            found[index] = BadItem(id=name, index=index, reason=reason)
     return found
 
 

@@ -9,9 +9,11 @@ from scillm.errors import UsageError
 from scillm.records import Limits
 from scillm.search.tasks import Task, complaint_of, fenced
 
-from scillm_codeworld.generate.contract import head_of, runner_contract
+from scillm_codeworld.generate.contract import Place, head_of, runner_contract
 from scillm_codeworld.items import parse_items
 from scillm_codeworld.records import BadItem
+from scillm_codeworld.sandbox.levels import strictest
+from scillm_codeworld.settings import isolation_settings
 
 if TYPE_CHECKING:
     from scillm.records import Json, Verdict
@@ -45,7 +47,9 @@ def code_task(
         raise UsageError(f"This cannot be checked: {item.reason}.")
     if not item.gated:
         raise UsageError("A program can only be verified against expected answers or a check.")
-    contract = runner_contract(item.entry, limits or Limits())
+    required = strictest(None, isolation_settings().get("codeworld_isolation"))
+    place = Place(limits=limits or Limits(), level=required or "")
+    contract = runner_contract(item.entry, place)
     shown = "\n".join(head_of(value) for value in cases[:SHOWN_INPUTS])
 
     def complain(verdict: Verdict) -> str:

@@ -4,7 +4,8 @@ Run by path, standard library only: `leash.py HOLDER GRACE_S SWEEP_S COMMAND…`
 process that starts it. Input, output and exit status are the command's. When the holder has ended,
 even killed, or on SIGTERM, the command gets SIGTERM, and after the grace SIGKILL. Whatever of it
 still runs after its end is killed, also what left its group; with a sweep, what loses its parent
-is killed meanwhile. On Linux; elsewhere only the command's group is.
+is killed meanwhile. On Linux; elsewhere, and where /proc shows another namespace's processes, the
+command gets a group of its own, and only that is killed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 GONE = 127
-"""Exit status when the command cannot be started, as a shell's."""
+"""Exit status when the command cannot be started, or its own is lost, as a shell's."""
 SET_CHILD_SUBREAPER = 36
 NEVER = float("inf")
 LOOK_S = 0.5
@@ -46,11 +47,21 @@ def held(leash: int) -> int:
 
 
 def _children(pid: int) -> list[int]:
+    if not _counts_as_we_do():
+        return []
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:  # noqa: PTH123
             return [int(word) for word in file.read().split()]
     except OSError:
         return []
+
+
+def _counts_as_we_do() -> bool:
+    """Whether /proc is of our own namespace; by another's numbers we would kill strangers."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115
+    except OSError:
+        return False
 
 
 def main() -> int:
@@ -69,8 +80,11 @@ def main() -> int:
         signal.signal(number, end)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     _adopt_orphans()
+    group = os.getpgrp() if _counts_as_we_do() else 0
     try:
-        command = os.posix_spawnp(argv[0], argv, os.environ, setsigdef=[signal.SIGPIPE])
+        command = os.posix_spawnp(
+            argv[0], argv, os.environ, setpgroup=group, setsigdef=[signal.SIGPIPE]
+        )
     except OSError as error:
         sys.stderr.write(f"{argv[0]} cannot be started: {error.strerror}.\n")
         return GONE
@@ -130,7 +144,8 @@ def _reaped(command: int) -> int | None:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return 0
+            sys.stderr.write(f"The exit status of {command} is lost: somebody else took it.\n")
+            return GONE
         if pid == 0:
             return None
         if pid == command:
@@ -154,7 +169,7 @@ def _kill(pids: Iterable[int]) -> None:
 
 def _kill_all(command: int) -> None:
     """Kill what the command left: the children of a killed one become ours in their turn."""
-    if sys.platform != "linux":
+    if not _counts_as_we_do():
         try:
             os.killpg(command, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):

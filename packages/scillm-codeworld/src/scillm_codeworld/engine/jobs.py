@@ -19,6 +19,7 @@ from scillm_codeworld.engine.beginning import POLICY, check_interpreter, opening
 from scillm_codeworld.engine.oneitem import Done, Work, done_with
 from scillm_codeworld.engine.slots import Slots
 from scillm_codeworld.generate.asking import asker
+from scillm_codeworld.generate.contract import Place
 from scillm_codeworld.generate.writer import Writer
 from scillm_codeworld.items import parse_items, storable
 from scillm_codeworld.options import parse_options
@@ -172,7 +173,9 @@ class CodeWorldEngine:
         level: str | None = None,
     ) -> JobResult:
         policy = record.known(POLICY) or {}
-        record.commit(opening(job, options, level or str(policy.get("level"))))
+        level = level or str(policy.get("level"))
+        place = Place(limits=options.limits, level=level, modules=options.allowed_modules)
+        record.commit(opening(job, options, level))
         work = Work(
             options=options,
             seed=job.seed,
@@ -182,7 +185,7 @@ class CodeWorldEngine:
             run=run,
             writer=None
             if options.wish is None
-            else Writer(options.wish, self._write, options.limits, seed=job.seed),
+            else Writer(options.wish, self._write, place, seed=job.seed),
             emit=self._emit,
             find=self._find,
             ask=self._ask,

@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from attrs import frozen
 from scillm.search.tasks import fenced
 
 from scillm_codeworld.records import NOT_RUN, OK
+from scillm_codeworld.sandbox.levels import WASM
 
 if TYPE_CHECKING:
     from scillm.records import Json, Limits
@@ -53,20 +55,46 @@ SYSTEM = (
 )
 
 
-def runner_contract(entry: str, limits: Limits) -> str:
+WASM_LIBRARY = (
+    "math, collections, itertools, functools, heapq, bisect, re, string, decimal, fractions, "
+    "statistics, random, json, dataclasses, typing"
+)
+
+
+@frozen(kw_only=True)
+class Place:
+    """Where the programs will be run, as far as who writes them must know."""
+
+    limits: Limits
+    level: str = ""
+    modules: Sequence[str] = ()
+    """What is there besides the standard library."""
+
+    @property
+    def library(self) -> str:
+        """What can be imported."""
+        if self.level == WASM:
+            return f"Only part of the standard library is there: {WASM_LIBRARY} and the like"
+        if not self.modules:
+            return "Only the standard library is there"
+        return f"Only the standard library and {' and '.join(self.modules)} are there"
+
+
+def runner_contract(entry: str, place: Place) -> str:
     """What a Python program must be like to be run here."""
+    limits = place.limits
     return (
         f"Each program is a whole Python 3.10 module that defines the function {entry}(x) with one "
         "parameter. It is called with one case: x is any JSON value. It must return plain JSON "
         "(None, bool, int, float, str, list, dict with text keys; no NaN, no infinity). Each case "
-        "runs in a process of its own: nothing is kept between cases. Only the standard library is "
-        "there; no network, no files, no subprocesses, no threads. "
+        "runs in a process of its own: nothing is kept between cases. "
+        f"{place.library}; no network, no files, no subprocesses, no threads. "
         f"A call may take {limits.time_s:g} s and {limits.memory_mb} MB. What is printed is not "
         "the answer."
     )
 
 
-def ask_many(item: Item, limits: Limits, *, n: int) -> list[dict[str, Json]]:
+def ask_many(item: Item, place: Place, *, n: int) -> list[dict[str, Json]]:
     """The one question for `n` programs."""
     wish = (
         f"Write exactly {n} programs that solve it in clearly different ways: each with another "
@@ -76,11 +104,11 @@ def ask_many(item: Item, limits: Limits, *, n: int) -> list[dict[str, Json]]:
     )
     return [
         {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": "\n\n".join([*_task(item, limits), wish])},
+        {"role": "user", "content": "\n\n".join([*_task(item, place), wish])},
     ]
 
 
-def ask_fresh(item: Item, limits: Limits, *, number: int) -> list[dict[str, Json]]:
+def ask_fresh(item: Item, place: Place, *, number: int) -> list[dict[str, Json]]:
     """The question for one more draft of a search; the `number` of its trial tells it apart."""
     wish = (
         f"Write one program that solves it. This is draft {number + 1}, beside others: take "
@@ -88,13 +116,13 @@ def ask_fresh(item: Item, limits: Limits, *, number: int) -> list[dict[str, Json
     )
     return [
         {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": "\n\n".join([*_task(item, limits), wish])},
+        {"role": "user", "content": "\n\n".join([*_task(item, place), wish])},
     ]
 
 
 def ask_better(
     item: Item,
-    limits: Limits,
+    place: Place,
     *,
     code: str,
     found: Sequence[Tried],
@@ -102,7 +130,7 @@ def ask_better(
 ) -> list[dict[str, Json]]:
     """The question for a better program than `code`, with what was measured of it."""
     parts = [
-        *_task(item, limits),
+        *_task(item, place),
         f"This program was run:\n{fenced(code)}",
         measured(item, found),
     ]
@@ -146,11 +174,11 @@ def magnitude(seconds: float) -> str:
     return "100 s or more"
 
 
-def _task(item: Item, limits: Limits) -> list[str]:
+def _task(item: Item, place: Place) -> list[str]:
     inputs = [head_of(value) for value in item.inputs[:SHOWN_INPUTS]]
     return [
         f"The task:\n{fenced(item.task)}",
-        runner_contract(item.entry, limits),
+        runner_contract(item.entry, place),
         "Some of the inputs, one JSON value each:\n" + fenced("\n".join(inputs)),
     ]
 

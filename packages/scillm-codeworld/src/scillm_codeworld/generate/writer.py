@@ -23,12 +23,13 @@ from scillm_codeworld.generate.contract import ask_better, ask_fresh, ask_many
 from scillm_codeworld.records import OK, Item, Variant
 
 if TYPE_CHECKING:
-    from scillm.records import Json, Limits, Trial
+    from scillm.records import Json, Trial
     from scillm.runs.record import Record
 
     from scillm_codeworld.engine.bench import Bench
     from scillm_codeworld.engine.trying import Tried
     from scillm_codeworld.generate.asking import AskModel, Told
+    from scillm_codeworld.generate.contract import Place
     from scillm_codeworld.generate.wish import Wish
 
 SEEDS = 2**31
@@ -50,10 +51,10 @@ class Written:
 class Writer:
     """Asks `ask` as `wish` says. Remembers whether asking is hopeless."""
 
-    def __init__(self, wish: Wish, ask: AskModel, limits: Limits, *, seed: int) -> None:
+    def __init__(self, wish: Wish, ask: AskModel, place: Place, *, seed: int) -> None:
         self.wish = wish
         self._ask = ask
-        self._limits = limits
+        self._place = place
         self._seed = seed % SEEDS if wish.temperature > 0 else None
         self._hopeless = ""
 
@@ -63,7 +64,7 @@ class Writer:
         What the record already holds is not asked again. Programs that cannot be used are told
         with the reason, and nothing stands in for them.
         """
-        messages = ask_many(item, self._limits, n=self.wish.n)
+        messages = ask_many(item, self._place, n=self.wish.n)
         answer = await self._answer(f"{OUTSIDE}generate/{item.id}", messages, bench.record)
         drafts, problem = _drafts(answer, item, self.wish.n)
         drafts = [await self._smoked(draft, item, bench) for draft in drafts]
@@ -113,12 +114,12 @@ class Writer:
         codes = {variant.id: variant.code for variant in item.variants}
         codes |= {digest(variant.code): variant.code for variant in item.variants}
         if trial.parent is None or trial.parent not in codes:
-            return ask_fresh(item, self._limits, number=trial.number)
+            return ask_fresh(item, self._place, number=trial.number)
         payload = trial.payload if isinstance(trial.payload, Mapping) else {}
         others = [arm for arm in payload.get("inspirations", ()) if arm in codes]
         return ask_better(
             item,
-            self._limits,
+            self._place,
             code=codes[trial.parent],
             found=known.get(trial.parent, ()),
             others=[(codes[arm], known.get(arm, ())) for arm in others],
@@ -156,7 +157,7 @@ class Writer:
         if draft.problem:
             return draft
         program = program_of(item, Variant(id=draft.id, code=draft.code))
-        run = await bench.ask(program, item.inputs[0], self._limits, purpose=CASE)
+        run = await bench.ask(program, item.inputs[0], self._place.limits, purpose=CASE)
         if run.status == OK:
             return draft
         return evolve(draft, problem=f"on the first input it ended {run.status}: {run.reason}")

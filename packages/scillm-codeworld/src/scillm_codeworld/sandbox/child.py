@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from attrs import frozen
 from scillm.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 RUNNER = Path(__file__).with_name("runner.py")
 ENVIRONMENT: Mapping[str, str] = {"PYTHONHASHSEED": "0"}
@@ -41,6 +42,9 @@ def command(pipe: int) -> list[str]:
     return [sys.executable, *flags, str(RUNNER), str(pipe)]
 
 
+UNWATCHED = "it was ended: its memory could not be watched, for /proc did not show it"
+
+
 @frozen(kw_only=True)
 class Usage:
     """What an ended process had used, by the kernel's account."""
@@ -50,6 +54,8 @@ class Usage:
     out_of_memory: bool = False
     """Whether it was killed for its memory: by its zygote, or by the kernel as its control group
     tells."""
+    unwatched: bool = False
+    """Whether its zygote killed it because its memory could not be seen any more."""
 
 
 class Pipes:
@@ -105,8 +111,8 @@ class Child(Pipes):
         self.answers, theirs = os.pipe()
         try:
             # The folder is removed while the child stands in it: it finds nothing there, can put
-            # nothing there, and nothing is left to clean up, however either of us ends.
-            with tempfile.TemporaryDirectory(prefix="codeworld-") as folder:
+            # nothing there, and nothing is left to clean up, however either of us ends after that.
+            with _passing_folder() as folder:
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603
                     command(theirs),
                     bufsize=0,
@@ -182,6 +188,17 @@ class Child(Pipes):
         """Let the child see the end of its input."""
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+
+@contextmanager
+def _passing_folder() -> Iterator[str]:
+    """An empty folder. `TemporaryDirectory` would leave it where no descriptor is free."""
+    folder = tempfile.mkdtemp(prefix="codeworld-")
+    try:
+        yield folder
+    finally:
+        with suppress(FileNotFoundError):
+            os.rmdir(folder)  # noqa: PTH106
 
 
 def _number(pipe: IO[bytes] | None) -> int:

@@ -22,7 +22,7 @@ from scillm_codeworld.records import (
     TIMEOUT,
     Execution,
 )
-from scillm_codeworld.sandbox.child import Child
+from scillm_codeworld.sandbox.child import UNWATCHED, Child
 from scillm_codeworld.sandbox.heads import Head
 from scillm_codeworld.sandbox.reply import (
     ANSWERING,
@@ -99,6 +99,8 @@ async def execute(
         return run
     if child.usage.out_of_memory and run.status == KILLED:
         run = evolve(run, status=MEMORY, reason="it was ended: it used up its memory")
+    elif child.usage.unwatched and run.status == KILLED:
+        run = evolve(run, status=SANDBOX_REFUSED, reason=UNWATCHED)
     return evolve(run, cpu_s=child.usage.cpu_s, max_rss_kb=child.usage.max_rss_kb)
 
 

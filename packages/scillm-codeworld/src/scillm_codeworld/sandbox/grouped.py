@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from scillm_codeworld.sandbox.cgroups import Group
 
 
+SOON_S = 0.05
+"""In which a zygote that is up answers an order."""
+
+
 class Grouped(Spawned):
     """One child and its group. The child waits for its first line, which is not sent before."""
 
@@ -34,18 +38,34 @@ class Grouped(Spawned):
             pid = await self.pid(within_s=START_S)
             if pid is None:
                 return False
-            try:
-                self._group.take(pid)
-            except OSError as error:  # it was ended meanwhile, or the host took the group away
-                raise Silence(
-                    SANDBOX_REFUSED, f"it could not be put into its group: {error}"
-                ) from error
-            self._inside = True
+            self._enter(pid)
         return await super().write(line)
+
+    def begin(self, line: bytes) -> bytes:
+        """See `Spawned`; nothing is handed over while it cannot be put into its group."""
+        if not self._inside:
+            self.wait(within_s=SOON_S)
+            pid = self.told_pid
+            if pid is None:
+                return line
+            self._enter(pid)
+        return super().begin(line)
+
+    def _enter(self, pid: int) -> None:
+        try:
+            self._group.take(pid)
+        except OSError as error:  # it was ended meanwhile, or the host took the group away
+            raise Silence(
+                SANDBOX_REFUSED, f"it could not be put into its group: {error}"
+            ) from error
+        self._inside = True
+
+    def _take(self, chunk: bytes) -> None:
+        super()._take(chunk)
+        if self.usage is not None and self._group.ran_out_of_memory():
+            self.usage = evolve(self.usage, out_of_memory=True)
 
     def close(self) -> None:
         """Close the pipes and remove the group."""
         super().close()
-        if self.usage is not None and self._group.ran_out_of_memory():
-            self.usage = evolve(self.usage, out_of_memory=True)
         self._group.remove()

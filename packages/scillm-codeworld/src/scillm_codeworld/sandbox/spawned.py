@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
+import time
 
 import anyio
 from scillm.errors import SandboxError
@@ -23,6 +25,14 @@ def pipes(count: int) -> list[tuple[int, int]]:
             os.close(pipe)
         raise
     return made
+
+
+def unkillable() -> SandboxError:
+    """For a run of which nobody knows whether it ended."""
+    return SandboxError(
+        f"A run was killed and its sandbox did not say that it ended within {REAP_S:g} s; the "
+        "system may be stuck on a device."
+    )
 
 
 class Spawned(Pipes):
@@ -76,9 +86,39 @@ class Spawned(Pipes):
         with anyio.move_on_after(within_s):
             while b"\n" not in self._account and not self._ended:
                 self._take(await self._heard())
+        return self.told_pid
+
+    @property
+    def told_pid(self) -> int | None:
+        """Its process id as the host sees it, once that was heard of."""
         line, newline, _ = self._account.partition(b"\n")
         pid = json.loads(line).get("pid") if newline else None
         return pid if isinstance(pid, int) else None
+
+    def poll(self) -> bool:
+        """Whether it has ended, by all that can be heard without waiting."""
+        while not self._ended:
+            try:
+                self._take(self._leash.recv(4096))
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                self._take(b"")
+        return self._ended
+
+    def wait(self, *, within_s: float) -> bool:
+        """`poll`, after something was heard or that time was over; holds up all else meanwhile."""
+        waiting = select.poll()
+        waiting.register(self._leash, select.POLLIN)
+        waiting.poll(max(0, within_s) * 1000)
+        return self.poll()
+
+    def begin(self, line: bytes) -> bytes:
+        """Hand over what can be without waiting; what is left of `line`."""
+        try:
+            return line[os.write(self.requests, line) :]
+        except (BlockingIOError, BrokenPipeError):
+            return line
 
     async def _heard(self) -> bytes:
         while True:
@@ -101,6 +141,7 @@ class Spawned(Pipes):
                         cpu_s=words["cpu_s"],
                         max_rss_kb=words["max_rss_kb"],
                         out_of_memory=words["overfed"],
+                        unwatched=words["unseen"],
                     )
 
     async def kill(self) -> None:
@@ -114,10 +155,18 @@ class Spawned(Pipes):
             self._leash.shutdown(socket.SHUT_WR)
             await self.exit_code(within_s=REAP_S)
             if not self._ended:
-                raise SandboxError(
-                    f"A run was killed and its sandbox did not say that it ended within "
-                    f"{REAP_S:g} s; the system may be stuck on a device."
-                )
+                raise unkillable()
+
+    def kill_now(self) -> None:
+        """`kill`, from where nothing can be awaited."""
+        if not self._ended:
+            self._leash.shutdown(socket.SHUT_WR)
+        end = time.monotonic() + REAP_S
+        while not self.poll():
+            left_s = end - time.monotonic()
+            if left_s < 0:
+                raise unkillable()
+            self.wait(within_s=left_s)
 
     def close(self) -> None:
         """Close the parent's ends of the pipes."""

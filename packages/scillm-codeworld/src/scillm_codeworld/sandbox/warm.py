@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 from attrs import evolve
+from scillm.errors import SandboxError
 
 from scillm_codeworld.options import check_limits
 from scillm_codeworld.records import OK, SANDBOX_REFUSED, Execution
 from scillm_codeworld.sandbox.execution import MB, Conversation, execute
 from scillm_codeworld.sandbox.grouped import Grouped
+from scillm_codeworld.sandbox.keeping import Keeping
 from scillm_codeworld.sandbox.levels import L2
 from scillm_codeworld.sandbox.native import RUNTIME, Workshop
 from scillm_codeworld.sandbox.probe import PROBE, PROBE_LIMITS, shortfall
@@ -21,10 +23,12 @@ from scillm_codeworld.sandbox.toolchains import PYTHON, Tool, existing
 from scillm_codeworld.sandbox.zygotes import BusyError, Order, Zygote, ZygoteError
 
 if TYPE_CHECKING:
+    from scillm.protocols import KeptProgram
     from scillm.records import Json, Limits
 
     from scillm_codeworld.records import Program
     from scillm_codeworld.sandbox.cgroups import Groups
+    from scillm_codeworld.sandbox.kept import KeptProcess
 
 TRIES = 3
 
@@ -48,6 +52,7 @@ class Warm:
         self._groups = groups
         self._zygotes: list[Zygote] = []
         self._beside: dict[Order, Zygote] = {}
+        self._keeping = Keeping(order.level, self._spawned)
         self._starting = anyio.Lock()
         self._workshop = Workshop(self._for_tool, self._run_in)
         self._turn = itertools.count()
@@ -127,7 +132,7 @@ class Warm:
 
         def start() -> Spawned:
             try:
-                children.append(self._spawned(zygote, limits))
+                children.append(self._spawned(zygote, limits.memory_mb))
             except BlockingIOError as error:
                 raise BusyError from error
             except ConnectionError as error:
@@ -159,8 +164,8 @@ class Warm:
             return f"{language} is run at level L3 or above; this is L2 ({self._why})"
         return ""
 
-    def _spawned(self, zygote: Zygote, limits: Limits) -> Spawned:
-        memory_bytes = limits.memory_mb * MB
+    def _spawned(self, zygote: Zygote, memory_mb: int) -> Spawned:
+        memory_bytes = memory_mb * MB
         if self._groups is None:
             return Spawned(zygote.control, memory_bytes=memory_bytes)
         group = self._groups.new(memory_bytes=memory_bytes)
@@ -194,8 +199,22 @@ class Warm:
                 zygote = self._beside[order] = await self._started(order)
         return zygote
 
+    def keep(self, program: KeptProgram, /) -> KeptProcess:
+        """See `Keeps`."""
+        if self.level == L2:
+            raise SandboxError(
+                f"A process is kept at level L3 or above; this is L2 ({self._why or 'as asked'})."
+            )
+        if not self._zygotes:
+            raise SandboxError("A process cannot be kept in a sandbox that was closed.")
+        holds: dict[str, Json] = {"level": self.level}
+        if self._groups is not None:
+            holds |= self._groups.holds
+        return self._keeping.keep(program, holds)
+
     async def aclose(self) -> None:
         """See `Sandbox`."""
+        await self._keeping.aclose()
         while self._zygotes:
             await self._zygotes.pop().aclose()
         while self._beside:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ class Order:
     path: Sequence[str] = ()
     bind: Sequence[str] = ()
     profile: str = "python"
+    program: str | None = None
+    """The file that all its runs will be of, empty for a script; None where they are Python's."""
 
 
 class ZygoteError(SandboxError):
@@ -78,8 +81,12 @@ class Zygote:
             raise
         finally:
             theirs.close()
+        # Also for a sandbox that nobody closes: at the program's end nothing is left behind.
+        self._end = weakref.finalize(self, end, self.control, self.process, os.getpid())
         self.holds: Mapping[str, Json] = {}
         self.lost = False
+        self._is_up = False
+        self._problem = ""
         self._queue = anyio.Lock()
         self.level = order.level
         self.control.settimeout(0)
@@ -89,25 +96,37 @@ class Zygote:
             "path": list(order.path),
             "bind": list(order.bind),
             "profile": order.profile,
+            "program": order.program,
             "parent_pid": os.getpid(),
         }
         self.control.send(json.dumps(words).encode())
 
     async def up(self) -> None:
         """Wait until it is ready; `ZygoteError` when it could not get so far."""
+        async with self._queue:
+            if not (self._is_up or self._problem):
+                await self._hear()
+        if self._problem:
+            raise ZygoteError(self._problem)
+
+    async def _hear(self) -> None:
         reply = b""
         with anyio.move_on_after(START_S):
             await anyio.wait_readable(self.control)
-            with contextlib.suppress(ConnectionResetError):  # it ended with our order unread
+            try:
                 reply = self.control.recv(REPLY_BYTES)
+            except ConnectionResetError:  # it ended with an order unread; its last word comes after
+                with contextlib.suppress(ConnectionResetError):
+                    reply = self.control.recv(REPLY_BYTES)
         if not reply:
-            raise ZygoteError(
+            self._problem = (
                 f"{self.level}: the zygote ended before it was ready (code {self.process.poll()})"
             )
+            return
         words = json.loads(reply)
-        if "up" not in words:
-            raise ZygoteError(words["refused"])
-        self.holds = words["up"]
+        self.holds = words.get("up", {})
+        self._problem = words.get("refused", "")
+        self._is_up = not self._problem
 
     async def free(self) -> None:
         """Wait until it can hold another order, or is gone."""
@@ -117,7 +136,7 @@ class Zygote:
     @property
     def alive(self) -> bool:
         """Whether it can take orders."""
-        return not self.lost and self.process.poll() is None
+        return not (self.lost or self._problem) and self.process.poll() is None
 
     async def aclose(self) -> None:
         """End it, and with it all of its runs; reap it."""
@@ -129,3 +148,20 @@ class Zygote:
             self.process.kill()
             while self.process.poll() is None:  # noqa: ASYNC110  (no event tells of an end)
                 await anyio.sleep(POLL_S)
+        self._end.detach()
+
+    def end(self) -> None:
+        """`aclose`, from where nothing can be awaited."""
+        self._end()
+
+
+def end(control: socket.socket, process: subprocess.Popen[bytes], owner: int) -> None:
+    """End a zygote and reap it; in a forked copy of its owner, nothing."""
+    if os.getpid() != owner:
+        return
+    control.close()
+    try:
+        process.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -17,8 +17,15 @@ BUILD_BYTES = 256 << 20
 RUNTIME_PROCESSES = 64
 READING = syscalls.READ_FILE | syscalls.READ_DIR
 
-PYTHON, RUNTIME, BUILD = "python", "runtime", "build"
-MEMORY_HELD = {PYTHON: "rlimit_as", RUNTIME: "rlimit_data, watched", BUILD: "rlimit_data"}
+PYTHON, RUNTIME, BUILD, KEPT = "python", "runtime", "build", "kept"
+OTHER_PROGRAMS = (RUNTIME, KEPT)
+"""Rooms whose child becomes another program, in one process that may have threads."""
+MEMORY_HELD = {
+    PYTHON: "rlimit_as",
+    RUNTIME: "rlimit_data, watched",
+    BUILD: "rlimit_data",
+    KEPT: "rlimit_data, watched",
+}
 
 
 class Room(NamedTuple):
@@ -125,13 +132,14 @@ ORDERS = 3
 INPUT, ANSWERS = 3, 4
 
 
-def settle(room: Room, *, memory_bytes: int, cpu_s: int, uid: int) -> dict[str, Any]:
+def settle(room: Room, *, memory_bytes: int, cpu_s: int | None, uid: int) -> dict[str, Any]:
     """Put the limits and the filter on this process, for good, and say all that it has on.
 
     Raises `OSError`, `ValueError` or `Refused` when a part cannot be had.
     """
     limits = put_limits(room, memory_bytes=memory_bytes, cpu_s=cpu_s)
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # no core either where the limit was 0 already
+    if room.profile not in OTHER_PROGRAMS:  # to become one would undo it, and /proc may hide it
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # no core either where the limit was 0 already
     code = room.filter or filter_for(room.profile, os.getpid(), writing=room.confined)
     syscalls.enforce_filter(code)
     return {
@@ -145,7 +153,7 @@ def settle(room: Room, *, memory_bytes: int, cpu_s: int, uid: int) -> dict[str, 
 
 def filter_for(profile: str, pid: int, *, writing: bool) -> bytes:
     """The filter of system calls for what a room is for."""
-    if profile == RUNTIME:
+    if profile in OTHER_PROGRAMS:
         rules = filters.runtime_rules(pid)
     elif profile == BUILD:
         rules = filters.build_rules(pid)
@@ -164,8 +172,11 @@ def check_leash(leash: int) -> None:
     raise jail.Refused("the sandbox ended while the run was starting")
 
 
-def put_limits(room: Room, *, memory_bytes: int, cpu_s: int) -> dict[str, int]:
-    """Hard limits, and what they really are: no higher than the parent's own."""
+def put_limits(room: Room, *, memory_bytes: int, cpu_s: int | None) -> dict[str, int]:
+    """Hard limits, and what they really are: no higher than the parent's own.
+
+    `cpu_s` is None for a process that may work for as long as it lives.
+    """
     python = room.profile == PYTHON
     # In a user namespace of its own the count of processes is the run's alone.
     processes = (1 if room.confined else 0) if python else RUNTIME_PROCESSES
@@ -176,14 +187,15 @@ def put_limits(room: Room, *, memory_bytes: int, cpu_s: int) -> dict[str, int]:
         "RLIMIT_CORE": (1, 1),
         "RLIMIT_FSIZE": (room.work_bytes, room.work_bytes) if room.confined else (0, 0),
         "RLIMIT_NOFILE": (OPEN_FILES, OPEN_FILES) if python else (256, 256),
-        # The first process of a namespace never gets SIGXCPU; the hard limit's SIGKILL it gets.
-        "RLIMIT_CPU": (cpu_s, cpu_s + 1),
         "RLIMIT_NPROC": (processes, processes),
         "RLIMIT_MEMLOCK": (0, 0),
         "RLIMIT_MSGQUEUE": (0, 0),
         # A runtime reserves far more addresses than it uses; what it may write to is counted.
         "RLIMIT_AS" if python else "RLIMIT_DATA": (memory, memory),
     }
+    if cpu_s is not None:
+        # The first process of a namespace never gets SIGXCPU; the hard limit's SIGKILL it gets.
+        wanted["RLIMIT_CPU"] = (cpu_s, cpu_s + 1)
     return {name: _limit(name, soft, hard) for name, (soft, hard) in wanted.items()}
 
 

@@ -68,11 +68,18 @@ def write_maps(folder: str, uid: int, gid: int, proc: int | None) -> None:
 
 def work_folder(sources: Sequence[str]) -> str:
     """Where each run has its own empty folder: /tmp, unless an interpreter lives below it."""
-    return OTHER_WORK if any(path.startswith(f"{WORK}/") for path in sources) else WORK
+    taken = any(path == WORK or path.startswith(f"{WORK}/") for path in sources)
+    return OTHER_WORK if taken else WORK
 
 
-def build(sources: Sequence[str], *, masked: Sequence[str] = ()) -> None:
-    """Put the tree together from `sources`, move into it, and let go of the host's."""
+def build(
+    sources: Sequence[str], *, masked: Sequence[str] = (), program: str | None = None
+) -> None:
+    """Put the tree together from `sources`, move into it, and let go of the host's.
+
+    `program` is the file that every process there will be of, empty where a script decides that;
+    who gives none finds no /proc at all.
+    """
     top = MOUNT_POINT
     syscalls.mount("jail", top, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=1m")
     for path in (*sources, *DEVICES):
@@ -84,9 +91,27 @@ def build(sources: Sequence[str], *, masked: Sequence[str] = ()) -> None:
         if os.path.isdir(top + path):  # noqa: PTH112
             syscalls.mount("nothing", top + path, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=4k")
             syscalls.make_read_only(top + path)
+    if program is not None:
+        show_machine(f"{top}/proc", program)
     os.mkdir(top + work_folder(sources))  # noqa: PTH102
     syscalls.become_root_of(top)
     syscalls.make_read_only("/", syscalls.ATTR_RDONLY | syscalls.ATTR_NOSUID)
+
+
+def show_machine(folder: str, program: str) -> None:
+    """Of what /proc tells, what runtimes cannot start without: their own place, and processors."""
+    os.makedirs(f"{folder}/self")  # noqa: PTH103
+    os.symlink("self", f"{folder}/1")  # noqa: PTH211
+    if program:
+        os.symlink(program, f"{folder}/self/exe")  # noqa: PTH211
+    usable = range(len(os.sched_getaffinity(0)))
+    idle = "0 0 0 0 0 0 0 0 0 0"
+    for name, text in (
+        ("stat", "".join(f"cpu{number} {idle}\n" for number in ("", *usable))),
+        ("cpuinfo", "".join(f"processor\t: {number}\nmodel name\t: any\n\n" for number in usable)),
+    ):
+        with open(f"{folder}/{name}", "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write(text)
 
 
 def bind(source: str, target: str) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-from scillm_codeworld.sandbox.inside import cell, jail, syscalls
+from scillm_codeworld.sandbox.inside import cell, jail, memory, syscalls
 
 WARM = """
 abc array base64 bisect calendar cmath collections contextlib copy csv ctypes dataclasses datetime
@@ -34,7 +34,7 @@ def ready(order: dict[str, Any]) -> cell.Room:
     real_root = jail.is_real_root()
     if confined:
         jail.enter_namespaces()
-        jail.build(sources)
+        jail.build(sources, program=order["program"])
     jail.leave_root(real_root=real_root, keep_reading=not confined)
     jail.check_readable([os.path.abspath(os.__file__), *sources])  # noqa: PTH100
     before = address_space(proc)
@@ -46,6 +46,8 @@ def ready(order: dict[str, Any]) -> cell.Room:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != order["parent_pid"]:
         raise jail.Refused("the parent died while its sandbox was starting")
+    if order["profile"] in cell.OTHER_PROGRAMS:
+        memory.check_watch(proc, syscalls.EVERY_NAMESPACE if confined else 0)
     leash, _ = os.pipe()  # the other end is open as long as this process is
     return cell.Room(
         proc=proc,

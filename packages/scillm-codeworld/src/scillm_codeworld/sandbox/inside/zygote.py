@@ -24,8 +24,9 @@ from scillm_codeworld.sandbox.inside import cell, jail, launch, memory, syscalls
 
 ORDER_BYTES = 65_536
 DESCRIPTORS = 5
-LOOK_MS = 10
-"""How often the memory is looked at of runs that no limit of their own bounds whole."""
+LOOK_MS = {cell.RUNTIME: 10, cell.KEPT: 50}
+"""How often the memory is looked at of processes that no limit of their own bounds whole: runs are
+short, and what is kept is looked at for hours."""
 
 
 def main(control_fd: int) -> None:
@@ -65,15 +66,18 @@ class Zygote:
         self._problem = ""
         self._by_leash: dict[int, int] = {}
         self._by_watch: dict[int, tuple[int, int]] = {}
-        self._watched: dict[int, int] = {}
-        """Whose memory no limit of its own bounds whole: process → how many bytes it may have."""
+        self._watched: dict[int, tuple[int, int]] = {}
+        """Whose memory no limit of its own bounds whole: process → what /proc calls it, and how
+        many bytes it may have."""
         self._overfed: set[int] = set()
+        self._unseen: set[int] = set()
 
     def serve(self) -> None:
         """Until the other end of the control socket is closed; then every child is killed."""
         self._make_spare()
         while True:
-            for number, _ in self._poll.poll(LOOK_MS if self._watched else None):
+            pause = LOOK_MS[self._room.profile] if self._watched else None
+            for number, _ in self._poll.poll(pause):
                 if number == self._control.fileno():
                     if not self._take_order():
                         self._end_spare()
@@ -86,10 +90,13 @@ class Zygote:
             self._look()
 
     def _look(self) -> None:
-        """Kill who holds more memory than it may."""
-        for pid, most in self._watched.items():
-            if pid not in self._overfed and memory.held_bytes(self._room.proc, pid) > most:
-                self._overfed.add(pid)
+        """Kill who holds more memory than it may, or is not seen any more."""
+        for pid, (number, most) in self._watched.items():
+            if pid in self._overfed or pid in self._unseen:
+                continue
+            held = memory.held_bytes(self._room.proc, number)
+            if held is None or held > most:
+                (self._unseen if held is None else self._overfed).add(pid)
                 os.kill(pid, signal.SIGKILL)
 
     def _make_spare(self) -> None:
@@ -137,8 +144,9 @@ class Zygote:
         watch = os.pidfd_open(pid)
         self._by_leash[leash] = pid
         self._by_watch[watch] = (pid, leash)
-        if self._room.profile == cell.RUNTIME:
-            self._watched[pid] = memory_bytes + memory.BESIDE_BYTES
+        if self._room.profile in LOOK_MS:
+            number = memory.number_in(self._room.proc, watch)
+            self._watched[pid] = (number, memory_bytes + memory.BESIDE_BYTES)
         self._poll.register(watch, select.POLLIN)
         self._poll.register(leash, select.POLLIN)
 
@@ -164,8 +172,9 @@ class Zygote:
     def _account(self, watch: int) -> None:
         pid, leash = self._by_watch.pop(watch)
         self._watched.pop(pid, None)
-        overfed = pid in self._overfed
+        overfed, unseen = pid in self._overfed, pid in self._unseen
         self._overfed.discard(pid)
+        self._unseen.discard(pid)
         _, status, usage = os.wait4(pid, 0)
         self._poll.unregister(watch)
         os.close(watch)
@@ -177,6 +186,7 @@ class Zygote:
             cpu_s=usage.ru_utime + usage.ru_stime,
             max_rss_kb=usage.ru_maxrss,
             overfed=overfed,
+            unseen=unseen,
         )
         os.close(leash)
         if self._spare is None:  # after the run, so that its making takes nothing from the run
@@ -218,6 +228,8 @@ def live(room: cell.Room, orders: int, uid: int, gid: int) -> None:
 
         if room.profile == cell.RUNTIME:
             launch.become(settle, refusals)
+        elif room.profile == cell.KEPT:
+            launch.keep(settle, refusals)
         else:
             runner.converse(os.fdopen(cell.INPUT, "rb"), cell.ANSWERS, settle, refusals)
         sys.stdout.flush()
