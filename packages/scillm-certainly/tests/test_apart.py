@@ -1,22 +1,22 @@
-"""Files that run programs: nothing is believed that only the process says in which they ran."""
+"""One Lean reads, another judges: no process that ran a program is believed."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from scillm_certainly.backends.records import Backend
 from scillm_certainly.backends.worker import Worker
 from scillm_certainly.pool.pool import Pool, Size
-from scillm_certainly.records import CheckRequest, Policy
+from scillm_certainly.records import CheckRequest, Facts, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
-    from scillm_certainly.records import Facts
+    from scillm_certainly.pool.resident import Resident
 
 pytestmark = pytest.mark.anyio
 
@@ -36,14 +36,6 @@ KINDS = {
     "wide names": "namespace «a b»\ntheorem «c.d» : 1 = 1 := let x := 1; rfl (a := x)\nend «a b»",
 }  # fmt: skip
 
-OPTIONS = (
-    "simp (maxSteps := told 9000)",
-    "simp (config := { maxSteps := told 9000 })",
-    "decide (kernel := told 9000 == 9000)",
-    "omega (splitNatAbs /- ) -/ := told 9000 == 9000)",
-    "grind (splits := told 9)",
-)
-
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
@@ -52,48 +44,68 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-def worker(embedded: Backend) -> Iterator[Worker]:
-    """A Lean that hands over declarations, and takes them too."""
+def reader(embedded: Backend) -> Iterator[Worker]:
+    """A Lean that reads."""
     worker = Worker(embedded)
-    worker.rough = True
     yield worker
     worker.close()
 
 
-async def both_ways(worker: Worker, request: CheckRequest) -> tuple[Facts, Facts]:
-    await worker.ready()
-    seen = await worker.check(request)
-    told = await worker.replay(request, seen.exported, limit_s=60)
-    worker.tainted = False
-    return seen, told
+@pytest.fixture(scope="module")
+def judge(embedded: Backend) -> Iterator[Worker]:
+    """A Lean that judges."""
+    worker = Worker(embedded)
+    yield worker
+    worker.close()
+
+
+async def both_steps(reader: Worker, judge: Worker, request: CheckRequest) -> Facts:
+    await reader.ready()
+    await judge.ready()
+    reference = None if request.reference is None else await reader.reference(request, limit_s=60)
+    seen = await reader.check(request, limit_s=60)
+    return await judge.judge(request, seen, reference, limit_s=60)
 
 
 @pytest.mark.parametrize("code", KINDS.values(), ids=KINDS.keys())
-async def test_declarations_arrive_as_they_left(worker: Worker, code: str) -> None:
-    """Names, kinds, types, statements, axioms: the second process has what the first one had."""
-    seen, told = await both_ways(worker, CheckRequest(code=code))
-    left = {
-        row.name: (row.kind, row.type_hash, row.statement, row.axioms) for row in seen.declarations
-    }
-    came = {
-        row.name: (row.kind, row.type_hash, row.statement, row.axioms) for row in told.declarations
-    }
+async def test_declarations_arrive_as_they_left(reader: Worker, judge: Worker, code: str) -> None:
+    """What a file declares is exported, accepted by the kernel elsewhere, and listed by name."""
+    found = await both_steps(reader, judge, CheckRequest(code=code))
+    theorems = [row for row in found.declarations if row.kind == "theorem" and row.written]
 
-    assert "error" not in {row.severity for row in seen.diagnostics}
-    assert told.replayed
-    assert told.replay_errors == ()
-    assert left
-    assert {name: came.get(name) for name in left if "rec" not in name} == {
-        name: value for name, value in left.items() if "rec" not in name
-    }
+    assert "error" not in {row.severity for row in found.diagnostics}
+    assert found.replayed
+    assert found.replay_errors == ()
+    assert [row.name for row in theorems]
+    assert all(row.statement and row.type_hash for row in theorems)
+    assert len({row.name for row in found.declarations}) == len(found.declarations)
 
 
-async def test_a_reference_is_compared_in_the_second_process(worker: Worker) -> None:
-    """The comparison is made anew there: met or missed, with definitions on the way."""
+THEOREM = "theorem t : 2 = 2 := by decide"
+
+
+async def test_an_export_that_is_read_again_is_the_same(reader: Worker, judge: Worker) -> None:
+    """Type and axioms of the same theorem are the same, whatever stands beside it."""
+    alone = await both_steps(reader, judge, CheckRequest(code=THEOREM))
+    among = await both_steps(
+        reader, judge, CheckRequest(code=f"def d := 3\ninductive T | t\n{THEOREM}")
+    )
+    (one,) = [row for row in alone.declarations if row.name == "t"]
+    (other,) = [row for row in among.declarations if row.name == "t"]
+
+    assert (one.type_hash, one.axioms, one.statement) == (
+        other.type_hash,
+        other.axioms,
+        "2 = 2",
+    )
+
+
+async def test_a_reference_is_compared_by_the_judge(reader: Worker, judge: Worker) -> None:
+    """Met or missed, with definitions on the way."""
     code = "def f (n : Nat) := n + 1\ntheorem t (n : Nat) : f n = n + 1 := rfl"
     reference = "def f (n : Nat) := n + 1\ntheorem t (n : Nat) : f n = n + {} := sorry"
-    _, met = await both_ways(worker, CheckRequest(code=code, reference=reference.format(1)))
-    _, missed = await both_ways(worker, CheckRequest(code=code, reference=reference.format(2)))
+    met = await both_steps(reader, judge, CheckRequest(code=code, reference=reference.format(1)))
+    missed = await both_steps(reader, judge, CheckRequest(code=code, reference=reference.format(2)))
 
     assert met.judged is not None
     assert missed.judged is not None
@@ -129,14 +141,14 @@ def text(**changes: object) -> str:
         text(decls=7),
     ],
 )
-async def test_what_is_no_export_is_refused(worker: Worker, exported: str) -> None:
+async def test_what_is_no_export_is_refused(judge: Worker, exported: str) -> None:
     """Broken, open or impossible declarations are a fault with a reason; nothing is accepted."""
-    await worker.ready()
-    told = await worker.replay(CheckRequest(code="x"), exported, limit_s=60)
+    await judge.ready()
+    told = await judge.judge(CheckRequest(code="x"), Facts(exported=exported), None, limit_s=60)
 
     assert told.fault
     assert not told.declarations
-    assert worker.alive
+    assert judge.alive
 
 
 @pytest.mark.parametrize(
@@ -148,10 +160,11 @@ async def test_what_is_no_export_is_refused(worker: Worker, exported: str) -> No
         [["o", 1, [], 0, 1]],
     ],
 )
-async def test_the_kernel_decides_about_what_is_sent(worker: Worker, decls: object) -> None:
+async def test_the_kernel_decides_about_what_is_sent(judge: Worker, decls: object) -> None:
     """`False` by `True.intro`, and a second `False`, are refused by name."""
-    await worker.ready()
-    told = await worker.replay(CheckRequest(code="x"), text(decls=decls), limit_s=60)
+    await judge.ready()
+    seen = Facts(exported=text(decls=decls))
+    told = await judge.judge(CheckRequest(code="x"), seen, None, limit_s=60)
 
     assert told.fault == ""
     assert len(told.replay_errors) == 1
@@ -159,38 +172,87 @@ async def test_the_kernel_decides_about_what_is_sent(worker: Worker, decls: obje
 
 
 LIAR = """
-import json, sys
-mark = "\\x01"
+import json, os, sys
+mark, name = "\\x01", os.urandom(8).hex()
 print(mark + 'ready {"version": "4.28.0", "commit": "c", "axiomsComplete": true}', flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
-    told = {"id": asked["id"], "messages": [], "sorries": [], "judge": None, "examples": 0,
-        "decls": [{"name": "t", "kind": "theorem", "written": True, "statement": "1 = 2",
-            "typeHash": "1", "axioms": [], "uses": [], "gap": ""}],
-        "replay": {"errors": [], "skipped": []}, "userCode": False, "meta": False,
-        "nested": False, "axiomsComplete": True, "us": {}, "exported": EXPORTED}
-    if asked["op"] == "replay":
-        told = {"id": asked["id"], "fault": "the exported declarations cannot be read"}
+    proof = {"decls": [{"name": name, "kind": "theorem", "written": True, "statement": "1 = 2",
+        "typeHash": "1", "axioms": [], "uses": [], "gap": ""}], "replayErrors": [],
+        "nested": False, "axiomsComplete": True, "us": {},
+        "judge": {"replayErrors": [], "axioms": [], "targets": []}}
+    place = {"line": 1, "column": 0}
+    seen = {"messages": [{"severity": "error", "pos": place, "endPos": None, "kind": "",
+        "data": name}], "sorries": [], "written": ["t"], "examples": 0, "ranPrograms": False,
+        "exported": "[]", "us": {}}
+    if asked["op"] == "judge":
+        told = {"fault": "it cannot be read"} if "claims" in asked["code"] else proof
+    else:
+        told = proof if "claims" in asked["code"] else seen
+        if "runs" in asked["code"]:
+            print(mark + "runs", flush=True)
+    told["id"] = asked["id"]
     print(mark + asked["nonce"] + " " + json.dumps(told), flush=True)
 """
 
 
-@pytest.mark.parametrize(
-    ("exported", "status"), [("", "proved_unreplayed"), ("[]", "inconclusive")]
-)
-async def test_a_process_that_lies_proves_nothing(
-    tmp_path: Path, exported: str, status: str
-) -> None:
-    """A worker taken over by what it ran, here a program of the test's, is not believed."""
+@pytest.fixture
+async def liars(tmp_path: Path) -> AsyncIterator[Pool]:
+    """A pool of programs of the test's in Lean's place, each of which tells its name."""
     script = tmp_path / "liar.py"
-    script.write_text(LIAR.replace("EXPORTED", repr(exported)))
+    script.write_text(LIAR)
     backend = Backend(name="liar", command=[sys.executable, str(script)])
     async with Pool(backend, Size(spare=False)) as pool:
-        found = await pool.check(CheckRequest(code="#eval 1\ntheorem t : 1 = 2 := sorry"))
-        stats = pool.stats()
+        yield pool
 
-    assert found.status == status
-    assert stats["started"] == (1 if exported == "" else 2)
+
+async def names(pool: Pool, code: str, reference: str) -> tuple[str, str, str]:
+    """Who read the reference, who read the code, and who judged."""
+    found = await pool.check(CheckRequest(code=code, reference=reference))
+    assert found.judged is not None
+    return found.judged.errors[0], found.diagnostics[0].text, found.declarations[0].name
+
+
+async def test_a_process_that_lies_proves_nothing(liars: Pool) -> None:
+    """A reader taken over by what it ran, here a program of the test's, is not believed."""
+    found = await liars.check(CheckRequest(code="-- claims\ntheorem t : 1 = 2 := sorry"))
+
+    assert (found.status, found.limit) == ("inconclusive", "worker")
+    assert not found.theorems
+
+
+async def test_no_process_both_reads_and_judges(liars: Pool) -> None:
+    """References and answers are read by one, and judged by another that stays."""
+    first = await names(liars, "-- 1", "-- r")
+    second = await names(liars, "-- 2", "-- r")
+
+    assert first == second
+    assert first[0] == first[1] != first[2]
+
+
+async def test_who_ran_a_program_reads_no_more(liars: Pool) -> None:
+    """After such a file another one reads; and a reference with a program is read by neither."""
+    first = await names(liars, "-- runs", "-- r")
+    second = await names(liars, "-- after", "-- r")
+    third = await names(liars, "-- last", "-- runs")
+    readers = {*first[:2], *second[:2], *third[:2]}
+
+    assert first[0] == first[1]
+    assert second[0] == second[1] == third[0]
+    assert len(readers) == 3
+    assert {first[2], second[2], third[2]} == {first[2]}
+    assert first[2] not in readers
+    assert liars.stats()["recycled"] == 2
+
+
+async def test_one_caller_may_keep_his_readers(liars: Pool) -> None:
+    """Who says that all code is his keeps a reader that ran programs; the judge stays another."""
+    async with Pool(liars.backend, Size(spare=False, one_caller=True)) as pool:
+        first = await names(pool, "-- runs", "-- r")
+        second = await names(pool, "-- after", "-- r")
+
+    assert first == second
+    assert first[1] != first[2]
 
 
 READ_MEMORY = """
@@ -228,47 +290,81 @@ ANSWER = json.dumps(
     {
         "messages": [],
         "sorries": [],
-        "decls": [
-            {
-                "name": "t", "kind": "theorem", "written": True, "statement": "1 = 2",
-                "typeHash": "1", "axioms": [], "uses": [], "gap": "",
-            }
-        ],
-        "replay": {"errors": [], "skipped": []},
-        "judge": None,
+        "written": ["t"],
         "examples": 0,
-        "userCode": False,
-        "meta": False,
-        "nested": False,
-        "axiomsComplete": True,
-        "us": {},
+        "ranPrograms": False,
         "exported": "{}",
+        "us": {},
     }
-)  # fmt: skip
+)
+
+PLAIN = {
+    "theorem": "theorem t (a b : Nat) : a + b = b + a := by omega",
+    "imports": "import Std\ntheorem t : True := trivial",
+    "definitions": "def f (x : Nat := 3) := x\ntheorem t : f = 3 := rfl",
+    "a false theorem": "def f (n : Nat) := n + 1\ntheorem t (n : Nat) : f n = n := by simp [f]",
+    "data": "inductive C | r | g deriving Repr, DecidableEq, Inhabited\nstructure S where\n  x : C",
+    "recursion": "def f : Nat → Nat | 0 => 0 | n + 1 => f n\npartial def g (n : Nat) : Nat := g n",
+    "commands": "#check Nat\n#print axioms Nat.add_comm\n#reduce 1 + 1",
+    "attributes": "@[simp, grind =] theorem t (n : Nat) : n + 0 = n := rfl",
+    "own evaluator": "def eval : Nat → Nat | n => n\ntheorem t : eval 1 = 1 := rfl",
+    "an option": "theorem t : 1 + 1 = 2 := by simp (maxSteps := 9000)",
+}
+TRACED = 'def told (n : Nat) : Nat := dbgTrace "it ran" fun _ => n\n'
+RUNNING = {
+    "eval": TRACED + "#eval told 1",
+    "macro": 'macro "m" : tactic => `(tactic| rfl)\ntheorem t : 1 = 1 := by m',
+    "notation": 'local infixl:65 " <+> " => Nat.add\ntheorem t : 1 <+> 1 = 2 := rfl',
+    "native": TRACED + "theorem t : told 1 = 1 := by native_decide",
+    "an option inside": TRACED + "theorem t : 1 = 1 := by first | simp (maxSteps := told 9) | rfl",
+    "elaborator": 'import Lean\nelab "x" : term => return Lean.mkNatLit 1\n'
+    "theorem t : x = 1 := rfl",
+    "attribute": "import Lean\nopen Lean Elab Command\n@[command_elab Lean.Parser.Command.check] "
+    "def slip : CommandElab := fun _ => pure ()\n#check 1\ntheorem t : 1 = 2 := rfl",
+    "run_cmd": "import Lean\nrun_cmd pure ()",
+    "simproc": "import Lean\nsimproc s (_ + _) := fun _ => return .continue",
+}
 
 
-async def test_options_of_tactics_are_programs_too(embedded: Backend) -> None:
-    """Lean runs the term of an option to know its value; the proof is judged in another process."""
-    async with Pool(embedded, Size(spare=False)) as pool:
-        for tactic in OPTIONS:
-            code = (
-                'def told (n : Nat) : Nat := dbgTrace "it ran" fun _ => n\n'
-                f"theorem t : 1 + 1 = 2 := by {tactic}"
-            )
-            found = await pool.check(CheckRequest(code=code, policy=Policy(time_s=60)))
-
-            assert [seen.text.strip() for seen in found.diagnostics] == ["it ran"], tactic
-            assert found.proved, tactic
-            assert any(caveat.startswith("user_code") for caveat in found.caveats), tactic
+@pytest.fixture
+async def fresh(embedded: Backend, reader: Worker) -> Worker:
+    """The module's reader, taken for one that ran nothing yet."""
+    await reader.ready()
+    reader.tainted = False
+    return reader
 
 
-async def test_every_file_is_judged_apart_where_that_is_asked_for(embedded: Backend) -> None:
-    """For those who would rather not rely on what the text of a file shows."""
-    async with Pool(embedded, Size(spare=False, apart=True)) as pool:
-        found = await pool.check(CheckRequest(code="theorem t : 1 = 1 := rfl"))
+@pytest.mark.parametrize("code", PLAIN.values(), ids=PLAIN.keys())
+async def test_ordinary_files_run_nothing(fresh: Worker, code: str) -> None:
+    """Definitions, data, lemmas and tactics are read with nothing compiled; the reader stays."""
+    found = await fresh.check(CheckRequest(code=code), limit_s=60)
 
+    assert found.fault == ""
+    assert not found.user_code
+    assert not fresh.tainted
+
+
+@pytest.mark.parametrize("code", RUNNING.values(), ids=RUNNING.keys())
+async def test_a_program_is_announced_before_it_runs(fresh: Worker, code: str) -> None:
+    """Each way to make Lean run a file's own code works, and the reader says so first."""
+    found = await fresh.check(CheckRequest(code=code), limit_s=60)
+    said = [row.text.strip() for row in found.diagnostics]
+
+    assert found.user_code
+    assert fresh.tainted
+    assert ("it ran" in code) <= any("it ran" in row or "native" in row for row in said)
+
+
+async def test_a_proof_beside_a_program_is_a_proof(lean: Resident) -> None:
+    """The judge is believed whatever the reader ran; the verdict says that programs ran."""
+    before = (await lean.stats())["recycled"]
+    code = f"{TRACED}theorem t : 1 + 1 = 2 := by simp (maxSteps := told 9000)"
+    found = await lean.check(CheckRequest(code=code, policy=Policy(time_s=60)))
+
+    assert [seen.text.strip() for seen in found.diagnostics] == ["it ran"]
     assert found.proved
     assert any(caveat.startswith("user_code") for caveat in found.caveats)
+    assert (await lean.stats())["recycled"] == before + 1
 
 
 @pytest.mark.deep
@@ -279,7 +375,9 @@ async def test_reading_the_nonce_from_memory_proves_nothing(embedded: Backend, s
     It has only an axiom for a tool. Where it finds the nonce depends on the memory's layout; with
     the first start it does on the machine this was written on, and said `proved` before.
     """
-    head = '{"id": 1, "nonce": "' + "f" * 32 + '", "op": "check", "code": "-- '
+    head = (
+        '{"id": 1, "nonce": "' + "f" * 32 + '", "op": "read", "maxHeartbeats": 200000, "code": "-- '
+    )
     padding = "".join(f"@@{number:08d}~~" for number in range(70_000))
     code = f"-- {padding}{READ_MEMORY}".replace("FROM", start)
     code = code.replace("NONCE", str(len(head) - head.index("fff")))

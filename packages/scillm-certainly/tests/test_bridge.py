@@ -197,6 +197,30 @@ def test_unknown_flags_are_refused_item_by_item(base: str) -> None:
     assert "Unknown flag" in told["results"][0]["reason"]
 
 
+def test_a_stream_brings_each_result_when_it_is_there(base: str) -> None:
+    """Results come one by one with their ids, the quick ones first, and all of them at the end."""
+    items: list[Json] = [
+        {"id": f"good {number}", "code": f"{GOOD}\n-- {number}"} for number in range(3)
+    ]
+    items.append({"id": "quick"})
+    request = urllib.request.Request(
+        f"{base}/bridge/complete",
+        data=json.dumps({"items": items}).encode(),
+        headers={"accept": "text/event-stream"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        text = answer.read().decode()
+    rows = [json.loads(line[5:]) for line in text.splitlines() if line.startswith("data:")]
+    told, (end,) = [row for row in rows if "result" in row], rows[-1:]
+
+    assert told[0]["item_id"] == "quick"
+    assert [row["done"] for row in told] == [1, 2, 3, 4]
+    assert {row["item_id"]: row["result"]["status"] for row in told} == {
+        row["item_id"]: row["status"] for row in end["results"]
+    }
+    assert [row["status"] for row in end["results"]] == ["proved"] * 3 + ["inconclusive"]
+
+
 def test_ready_means_that_a_proof_was_just_checked(base: str) -> None:
     """`/ready` shows the verdicts on a true and a false statement, asked at that moment."""
     before = call(f"{base}/ready")
@@ -224,6 +248,12 @@ def test_without_a_lean_nothing_is_ready(tmp_path, monkeypatch) -> None:
     assert (done[0], done[1]["summary"]["proved"]) == (503, 0)
     assert kimina[0] == 503
     assert "scillm certainly install" in kimina[1]["detail"]
+
+
+def test_a_setting_that_is_wrong_stops_the_server_at_once(lean_values: Mapping[str, Json]) -> None:
+    """A number of workers that is none is told when the server starts, not by each request."""
+    with pytest.raises(UsageError, match="SCILLM_CERTAINLY_WORKERS must be 1 or more"):
+        certainly_app({**lean_values, "certainly_workers": 0})
 
 
 def test_a_token_is_asked_for(lean: Resident, lean_values: Mapping[str, Json]) -> None:

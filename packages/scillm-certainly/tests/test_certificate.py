@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from scillm import portal
 from scillm.errors import UsageError
 from scillm.records import ChatRequest, Endpoint
+from scillm.runs.canonical import digest
 from scillm.testing import host_for
 from scillm_certainly import certificate
 from scillm_certainly.command import command
@@ -77,6 +78,96 @@ def test_a_damaged_certificate_is_refused(text: str, says: str) -> None:
         certificate.read(text, where="x")
 
 
+def sealed(**changes: Json) -> dict[str, Json]:
+    """A forger's certificate: changed, with hashes that fit."""
+    body = {name: value for name, value in {**TOLD, **changes}.items() if name != "digest"}
+    return {**body, "digest": digest(body)}
+
+
+THEOREM = TOLD["theorems"][0]
+WITHOUT_HASH = {
+    name: value for name, value in TOLD.items() if name not in ("code_sha256", "digest")
+}
+REFUSED: list[tuple[dict[str, Json], str]] = [
+    (sealed(status="proved_unreplayed"), "certifies no proof"),
+    (sealed(code="theorem t : 1 = 2 := sorry"), "was changed"),
+    (sealed(code_sha256="0" * 64), "was changed"),
+    ({**WITHOUT_HASH, "digest": digest(WITHOUT_HASH)}, "code_sha256 is missing"),
+    (sealed(theorems=[{**THEOREM, "sha256": "0" * 64}]), "was changed"),
+    (sealed(theorems=[3]), "theorems is missing or odd"),
+    (sealed(theorems=[{"name": "t"}]), "theorems is missing or odd"),
+    (sealed(axioms=[3]), "axioms is missing or odd"),
+    (sealed(lean={}), "lean is missing or odd"),
+    (sealed(reference=3), "reference is missing or odd"),
+    (sealed(policy={}), "policy lacks axioms"),
+    (sealed(policy={"axioms": [], "heartbeats": -1, "time_s": 5}), "heartbeats must be"),
+    (sealed(policy={"axioms": [], "heartbeats": "x", "time_s": 5}), "heartbeats must be"),
+    (sealed(policy={"axioms": ["a b"], "heartbeats": 5, "time_s": 5}), "no name"),
+]
+DIFFERENT: list[tuple[str, Json]] = [
+    ("replay", "failed"),
+    ("grade", "full"),
+    ("caveats", ["none at all"]),
+    ("axioms", ["propext"]),
+    ("theorems", []),
+    ("theorems", [{**THEOREM, "name": "other"}]),
+    ("theorems", [{**THEOREM, "statement": "False", "sha256": certificate.sha256("False")}]),
+    ("theorems", [{**THEOREM, "type_hash": "1"}]),
+    ("theorems", [{**THEOREM, "axioms": ["propext"]}]),
+]
+ASKED_AGAIN = {"code", "reference", "policy"}
+"""Lean gets these as they stand; changed, they are another question."""
+WRITERS_WORD = {"item_id", "checked", "us", "wall_s"}
+"""Nobody can check these again; the guide says so."""
+
+
+@pytest.mark.parametrize(("document", "says"), REFUSED)
+def test_a_forged_certificate_that_contradicts_itself_is_refused(
+    document: dict[str, Json], says: str
+) -> None:
+    """A digest that fits does not make a certificate: what it says must fit together too."""
+    with pytest.raises(UsageError, match=says):
+        certificate.read(json.dumps(document), where="x")
+
+
+@pytest.mark.parametrize(("name", "value"), DIFFERENT)
+def test_a_forged_certificate_is_not_confirmed(name: str, value: Json) -> None:
+    """Whatever Lean can say again is compared, and the difference named."""
+    told = certificate.read(json.dumps(sealed(**{name: value})), where="x")
+    (found,) = certificate.differences(told, VERDICT)
+
+    assert found.startswith(name)
+
+
+@pytest.mark.parametrize("name", ["version", "commit", "backend", "package", "driver_sha256"])
+def test_another_lean_is_noted(name: str) -> None:
+    """A certificate in another Lean's name is confirmed by this one, and that is told."""
+    told = certificate.read(json.dumps(sealed(lean={**TOLD["lean"], name: "other"})), where="x")
+
+    assert certificate.notes(told, VERDICT) == [f"{name} was other and is {TOLD['lean'][name]}"]
+
+
+def test_a_lean_that_sees_more_axioms_confirms() -> None:
+    """The embedded Lean does not see a library theorem's axioms; one that does names more."""
+    native = Lean(backend="native", version="4.28.0", commit="n")
+    seen = evolve(VERDICT, lean=native, axioms=["propext"], axioms_complete=True)
+    claims_all = certificate.read(json.dumps(sealed(axioms_complete=True)), where="x")
+
+    assert certificate.differences(TOLD, seen) == []
+    assert "axioms was [] and is ['propext']" in certificate.notes(TOLD, seen)
+    assert certificate.differences(claims_all, seen) == ["axioms: [] then, ['propext'] now"]
+    assert certificate.differences(claims_all, VERDICT)[-1].startswith("axioms_complete")
+
+
+def test_no_part_of_a_certificate_goes_unchecked() -> None:
+    """Each part is refused, compared or asked again when changed, or known as a mere word."""
+    refused = {name for row, _ in REFUSED for name in TOLD if row.get(name) != TOLD[name]}
+    compared = {name for name, _ in DIFFERENT}
+    elsewhere = {"schema", "lean", "axioms_complete"}
+
+    assert refused | compared | ASKED_AGAIN | WRITERS_WORD | elsewhere == set(TOLD)
+
+
 def test_differences_are_named() -> None:
     """Another verdict, statement or axiom is a difference; another Lean is a note."""
     other = evolve(VERDICT, theorems=[Declaration(name="t", kind="theorem", statement="True")])
@@ -127,13 +218,13 @@ def test_recheck_confirms_and_refuses(tmp_path: Path, lean_values: Mapping[str, 
         return done.exit_code, done.output
 
     written = run("check", "--text", CODE, "--certificates", str(tmp_path / "c"))
+    words = ["check", "--text", CODE, "--certificates", str(tmp_path / "d"), "--json"]
+    document = CliRunner().invoke(command, words, env=environment).stdout
     (file,) = (tmp_path / "c").iterdir()
     confirmed = run("recheck", str(file))
     forged = {**TOLD, "code": "theorem t (n : Nat) : 0 + n = n := sorry"}
     forged["code_sha256"] = certificate.sha256(forged["code"])
     body = {name: value for name, value in forged.items() if name != "digest"}
-    from scillm.runs.canonical import digest
-
     false = tmp_path / "false.json"
     false.write_text(json.dumps({**body, "digest": digest(body)}), encoding="utf-8")
     refused = run("recheck", str(false), "--json")
@@ -141,7 +232,33 @@ def test_recheck_confirms_and_refuses(tmp_path: Path, lean_values: Mapping[str, 
     changed.write_text(json.dumps({**TOLD, "grade": "full"}), encoding="utf-8")
 
     assert written[0] == 0
+    assert json.loads(document)["results"][0]["certificate"]["code"] == CODE
     assert (confirmed[0], "confirmed" in confirmed[1]) == (0, True)
     assert refused[0] == 1
     assert "incomplete" in json.loads(refused[1])[0]["differences"][0]
     assert run("recheck", str(changed))[0] == 2
+
+
+def test_one_bad_certificate_leaves_the_others_alone(
+    tmp_path: Path, lean_values: Mapping[str, Json]
+) -> None:
+    """Every other certificate is checked; the bad one is named, and the exit code is 2."""
+    environment = {
+        "SCILLM_CERTAINLY_HOME": str(lean_values["certainly_home"]),
+        "SCILLM_CERTAINLY_BACKEND": "wasm",
+        "SCILLM_CERTAINLY_WORKERS": "1",
+    }
+    (tmp_path / "none.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "false.json").write_text(json.dumps(sealed(replay="none")), encoding="utf-8")
+    words = [
+        "recheck",
+        *(str(tmp_path / name) for name in ("none.json", "gone.json", "false.json")),
+    ]
+    done = CliRunner().invoke(command, [*words, "--json"], env=environment)
+    rows = json.loads(done.stdout)
+
+    assert done.exit_code == 2
+    assert [row["confirmed"] for row in rows] == [False] * 3
+    assert "no certificate" in rows[0]["differences"][0]
+    assert "cannot be read" in rows[1]["differences"][0]
+    assert rows[2]["differences"] == ["replay: none then, ok now"]

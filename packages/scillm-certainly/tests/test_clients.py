@@ -31,6 +31,7 @@ NEEDED = (
     "colorama", "filelock", "gitpython", "httpx", "packaging", "psutil", "pydantic", "pygments",
     "requests", "rich", "tabulate", "tenacity", "tqdm", "typing_extensions",
 )  # fmt: skip
+OPEN = "Incomplete: open goals remain"
 HOME = Path("~/.cache/scillm-test-tools/certainly-clients").expanduser()
 
 
@@ -71,7 +72,7 @@ def test_kimina_client(python: str, lean: Resident, lean_values: Mapping[str, Js
 
 
 def test_lean_interact(python: str, lean_values: Mapping[str, Json], tmp_path: Path) -> None:
-    """Its server drives `scillm-lean-repl`; tactic mode is refused in a sentence."""
+    """Its servers drive `scillm-lean-repl`, in command mode and in tactic mode."""
     (tmp_path / "lean-toolchain").write_text("leanprover/lean4:v4.28.0\n", encoding="utf-8")
     program = Path(sys.executable).with_name("scillm-lean-repl")
     environment = {
@@ -91,6 +92,17 @@ def test_lean_interact(python: str, lean_values: Mapping[str, Json], tmp_path: P
         "axioms": "'t' does not depend on any axioms",
         "taken": "t (n : Nat) : f n = n + n",
         "file": True,
-        "step": "Tactic mode is not offered; send the whole proof as a command.",
+        "goals": [
+            "case left\np q : Prop\nh : p ∧ q\n⊢ q",
+            "case right\np q : Prop\nh : p ∧ q\n⊢ p",
+        ],
+        "statuses": [*[OPEN] * 2, "Incomplete: contains sorry", "Completed"],
+        "wrong": ["error"],
+        "again": "Completed",
+        "plain": ["Completed", []],
+        "roots": ["p q : Prop\nh : p ∧ q\n⊢ q ∧ p"] * 2,
+        "tactics": ["sorry"],
+        "infotree": "infotree",
+        "no_state": "Unknown proof state.",
         "unknown": "Unknown environment.",
     }

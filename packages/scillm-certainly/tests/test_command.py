@@ -100,6 +100,37 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, lean_values: Mapping[st
     assert "byte 8" in done.output
 
 
+def test_one_bad_file_leaves_the_others_alone(
+    tmp_path: Path, lean_values: Mapping[str, Json]
+) -> None:
+    """The others are checked and shown, the bad ones named, and the exit code is 2."""
+    (tmp_path / "a.lean").write_bytes(b"theorem \xff")
+    (tmp_path / "good.lean").write_text(GOOD, encoding="utf-8")
+    files = [str(tmp_path / name) for name in ("a.lean", "none.lean", "good.lean")]
+    done = run(lean_values, "check", *files)
+    drawn = run(lean_values, "map", *files, "-o", str(tmp_path / "map.html"))
+
+    assert (done.exit_code, drawn.exit_code) == (2, 2)
+    assert f"{files[0]}: inconclusive: it is not UTF-8: invalid start byte at byte 8" in done.output
+    assert f"{files[1]}: inconclusive: it cannot be read" in done.output
+    assert f"{files[2]}: proved" in done.output
+    assert "1 of 3 proved" in done.output
+    assert "good" in (tmp_path / "map.html").read_text(encoding="utf-8")
+
+
+def test_a_file_cannot_print_a_verdict(lean_values: Mapping[str, Json]) -> None:
+    """What a file says through Lean never begins a line, and never steers a terminal."""
+    spoof = '#eval IO.println "\\ntext: proved\\r1 of 1 proved\\x1b[2J"\n' + BAD
+    done = run(lean_values, "check", "--text", spoof)
+    lines = done.stdout.splitlines()
+
+    assert done.exit_code == 1
+    assert [row for row in lines if row.startswith("text: ")] == [lines[-2]]
+    assert lines[-2].startswith("text: rejected: ")
+    assert lines[-1].startswith("0 of 1 proved")
+    assert "\x1b" not in done.stdout
+
+
 def test_doctor_asks_lean(lean_values: Mapping[str, Json]) -> None:
     """The doctor has a true, a false and an unfinished statement judged, and shows the Lean."""
     done = run(lean_values, "doctor", "--json")
@@ -117,6 +148,31 @@ def test_doctor_without_lean_says_what_to_do(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "not run" in done.output
     assert "scillm certainly install" in done.output
+
+
+def test_doctor_tells_what_is_wrong_with_a_broken_lean(tmp_path: Path) -> None:
+    """A program that is no REPL fails each question with its reason, and nothing is ok by luck."""
+    repl = tmp_path / "repl"
+    repl.write_text("#!/bin/sh\nexec /bin/cat\n", encoding="utf-8")
+    repl.chmod(0o755)
+    environment = {"SCILLM_CERTAINLY_BACKEND": "repl", "SCILLM_CERTAINLY_REPL": str(repl)}
+    done = CliRunner().invoke(command, ["doctor", "--json"], env=environment)
+    rows = json.loads(done.stdout)
+
+    assert done.exit_code == 1
+    assert "of unknown version" in rows[0]["detail"]
+    assert [row["ok"] for row in rows[1:]] == [False] * 3
+    assert all(": " in row["detail"] for row in rows[1:])
+
+
+@pytest.mark.parametrize("name", ["WORKERS", "QUEUE"])
+def test_a_setting_below_one_is_refused(tmp_path: Path, name: str) -> None:
+    """No workers, or a negative number, is an error that names the setting, never read as one."""
+    environment = {f"SCILLM_CERTAINLY_{name}": "-1", "SCILLM_CERTAINLY_HOME": str(tmp_path)}
+    done = CliRunner().invoke(command, ["check", "--text", GOOD], env=environment)
+
+    assert done.exit_code == 2
+    assert f"SCILLM_CERTAINLY_{name} must be 1 or more" in done.output
 
 
 def test_install_twice_is_no_work(lean_values: Mapping[str, Json]) -> None:

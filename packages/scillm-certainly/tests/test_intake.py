@@ -43,6 +43,8 @@ def test_any_items_get_one_answer_each(items: list[object]) -> None:
         ({"code": "x", "max_seconds": float("nan")}, "time of a check"),
         ({"code": "x", "axioms": ["a b"]}, "is no name"),
         ({"code": "x", "axioms": "propext"}, "list of names"),
+        ({"id": ["a"], "code": "x"}, "an id is text"),
+        ({"id": True, "code": "x"}, "an id is text"),
         ("theorem", "a mapping"),
         ({"requirement_text": " "}, "not empty"),
     ],
@@ -54,6 +56,23 @@ def test_a_bad_item_says_what_is_wrong(item: object, reason: str) -> None:
     assert isinstance(found, BadItem)
     assert reason in found.reason
     assert isinstance(good, CheckRequest)
+
+
+def test_an_id_is_kept_as_text() -> None:
+    """A number is an id too, also 0; without one an item is named by its place."""
+    code = "theorem t : True := trivial"
+    parsed = parse_items([{"id": 0, "code": code}, {"code": code}, {"id": "", "code": code}])
+
+    assert [row.id for row in parsed] == ["0", "item-2", "item-3"]
+
+
+def test_names_for_doubles_are_never_doubles() -> None:
+    """Whatever ids a batch uses, each of its answers has one of its own."""
+    code = "theorem t : True := trivial"
+    parsed = parse_items([{"id": row, "code": code} for row in ("a#3", "a", "a", "a#3")])
+
+    assert len({row.id for row in parsed}) == 4
+    assert [isinstance(row, BadItem) for row in parsed] == [False, False, True, True]
 
 
 def test_a_second_item_with_the_same_id_is_refused_alone() -> None:
@@ -73,6 +92,10 @@ def test_a_second_item_with_the_same_id_is_refused_alone() -> None:
         ({"heartbeats": True}, "heartbeats"),
         ({"heartbeats": 1.5}, "heartbeats"),
         ({"check_seconds": "1"}, "seconds of a check"),
+        ({"max_seconds": -1}, "max_seconds must be"),
+        ({"max_seconds": 0}, "max_seconds must be"),
+        ({"max_seconds": float("inf")}, "max_seconds must be"),
+        ({"max_seconds": "5"}, "max_seconds must be"),
     ],
 )
 def test_an_option_that_cannot_be_kept_is_named(options: dict[str, object], says: str) -> None:
@@ -92,10 +115,13 @@ def test_what_has_no_json_form_is_refused_alone(item: object) -> None:
     (found,) = parse_items([storable(item)])
 
     assert isinstance(found, BadItem)
+    assert "no JSON form" in found.reason
     assert storable({"code": "x"}) == {"code": "x"}
 
 
-@pytest.mark.parametrize("flags", [["--output-file=/etc/passwd"], ["-o"], "--no-llm"])
+@pytest.mark.parametrize(
+    "flags", [["--output-file=/etc/passwd"], ["-o"], "--no-llm", [{}], [["-o"]], [None]]
+)
 def test_an_unknown_flag_is_refused(flags: object) -> None:
     """Flags of older clients never reach a command line; one that is unknown is an error."""
     with pytest.raises(UsageError, match=r"Unknown flag|must be a list"):

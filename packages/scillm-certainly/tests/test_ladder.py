@@ -176,24 +176,12 @@ def test_a_kernel_with_published_holes_is_marked(version: str, grade: str) -> No
 @pytest.mark.parametrize("nested", [True, False])
 def test_what_an_old_kernel_may_get_wrong_has_a_caveat(nested: bool) -> None:
     """Nested inductives under an old kernel, and programs beside the kernel, are pointed out."""
-    facts = evolve(PROVED, nested=nested, user_code=True, meta=True, axioms_complete=True)
+    facts = evolve(PROVED, nested=nested, user_code=True, axioms_complete=True)
     caveats = decide(CheckRequest(code="c"), facts, LEAN).caveats
 
     assert any(row.startswith("second_kernel") for row in caveats) == nested
     assert any(row.startswith("user_code") for row in caveats)
     assert not any(row.startswith("axioms") for row in caveats)
-
-
-@pytest.mark.parametrize("seen", [{"rough": True}, {"user_code": True}])
-def test_what_ran_beside_the_file_s_programs_is_not_proved(seen: dict[str, bool]) -> None:
-    """A process that ran the file's own programs is believed only when another one agrees."""
-    facts = evolve(PROVED, **seen)
-    alone = decide(CheckRequest(code="c"), facts, LEAN)
-    apart = decide(CheckRequest(code="c"), evolve(facts, apart=True), LEAN)
-
-    assert (alone.status, apart.status) == ("proved_unreplayed", "proved")
-    assert "another process" in alone.reason
-    assert any(row.startswith("user_code") for row in apart.caveats)
 
 
 def test_sorry_can_be_permitted_by_name() -> None:

@@ -12,11 +12,12 @@ from scillm import portal
 from scillm.errors import UsageError
 from scillm.models import ChatMessage, Choice, Completion
 from scillm.records import Job
+from scillm_certainly.command_proofs import show_formal
 from scillm_certainly.engine import CertainlyEngine
 from scillm_certainly.portfolio.model import Model
 from scillm_certainly.portfolio.statements import closes_itself, statement_of
 from scillm_certainly.portfolio.tactics import GROUPS, NAMES, attempts, known_strategies
-from scillm_certainly.records import Requirement
+from scillm_certainly.records import ProofVerdict, Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,6 +186,21 @@ def test_a_model_formalises_and_tactics_prove(lean: Resident) -> None:
     assert "a % 2 = 0" in row["formal"]["statement"]
     assert row["caveats"][0].startswith("model_statement")
     assert "Even" in script.asked[1]
+
+
+def test_the_command_marks_what_a_model_wrote(capsys: pytest.CaptureFixture[str]) -> None:
+    """The formal statement of words is shown with its mark, also where no proof was found."""
+    formal = {"statement": STATED, "statement_by_model": True, "by": "", "code": ""}
+    show_formal(ProofVerdict(id="a", status="inconclusive", formal=formal))
+    unproved = capsys.readouterr().out
+    proved = {**formal, "by": "omega", "code": f"{STATED} := by\n  omega\n"}
+    show_formal(ProofVerdict(id="a", status="proved", formal=proved))
+    shown = capsys.readouterr().out
+
+    assert unproved.splitlines()[0].startswith("a model wrote the formal statement")
+    assert unproved.splitlines()[1] == STATED
+    assert shown.startswith(unproved)
+    assert "by omega, in 0.00 s:" in shown
 
 
 def test_a_models_proof_is_held_to_the_statement(lean: Resident) -> None:

@@ -84,6 +84,9 @@ def test_the_mirror_under_lean4_can_be_switched_off(
         ({"items": ITEMS, "temperature": 1}, UsageError, "temperature"),
         ({"items": ITEMS, "model": "gpt"}, UnknownModelError, "certainly"),
         ({"items": ITEMS, "seed": "x"}, UsageError, "seed"),
+        ({"items": ITEMS, "max_seconds": -1}, UsageError, "max_seconds must be"),
+        ({"items": ITEMS, "options": {"max_seconds": float("nan")}}, UsageError, "max_seconds"),
+        ({"items": ITEMS, "heartbeats": float("nan")}, UsageError, "no JSON form"),
         ({"items": ITEMS, "flags": [], "options": {"flags": []}}, UsageError, "once"),
     ],
 )
@@ -93,6 +96,18 @@ def test_a_request_that_is_none_is_refused(
     """The error names what is missing, unknown or doubled, before any Lean is started."""
     with pytest.raises(kind, match=says):
         ask(load({}, more=SETTINGS), **params)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, "5"])
+def test_a_time_that_is_none_is_never_read_as_no_limit(
+    lean_values: Mapping[str, Json], seconds: Json
+) -> None:
+    """A job with a limit that makes no sense checks nothing, and each item says why."""
+    job = Job(engine="certainly", items=ITEMS[:2], options={"max_seconds": seconds})
+    result = portal.call(provider(lean_values).run, job)
+
+    assert [row["limit"] for row in result.results] == ["malformed"] * 2
+    assert all("max_seconds must be" in row["reason"] for row in result.results)
 
 
 def test_a_base_that_nobody_listens_on_is_an_error(lean_values: Mapping[str, Json]) -> None:

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scillm.records import Json
+    from scillm_certainly.dialogue.desk import Desk
     from scillm_certainly.pool.resident import Resident
     from scillm_certainly.records import CheckRequest
 
 
 @pytest.fixture
-def session(lean: Resident) -> Session:
-    """A dialogue with the tests' Lean."""
-    return Session(check=lambda request: portal.call(lean.check, request))
+def session(lean: Resident, desk: Desk) -> Session:
+    """A dialogue with the tests' Leans."""
+    return Session(check=lambda request: portal.call(lean.check, request), desk=desk)
 
 
 @given(
@@ -38,12 +39,17 @@ def session(lean: Resident) -> Session:
                             "unavailable"]),
     limit=st.sampled_from(["", "timeout", "heartbeats", "no_judge", "missing_import", "died"]),
     errors=st.booleans(),
+    sorries=st.sampled_from([[], [Sorry(goal="nowhere")]]),
 )  # fmt: skip
-def test_what_is_not_accepted_never_looks_valid(status: str, limit: str, errors: bool) -> None:
+def test_what_is_not_accepted_never_looks_valid(
+    status: str, limit: str, errors: bool, sorries: list[Sorry]
+) -> None:
     """A client that knows only errors and sorries sees one for every verdict that is no proof."""
     rows = [Diagnostic(severity="error", text="e", start=Position(line=1, column=0))]
     shown = rows if errors or status == "rejected" else []
-    verdict = ProofVerdict(id="a", status=status, limit=limit, diagnostics=shown, reason="why")
+    verdict = ProofVerdict(
+        id="a", status=status, limit=limit, diagnostics=shown, sorries=sorries, reason="why"
+    )
     reply = reply_of(verdict)
     has_error = any(row["severity"] == "error" for row in reply.get("messages", []))
 
@@ -117,8 +123,18 @@ def test_files_and_pickles(session: Session, tmp_path: Path) -> None:
         ({"cmd": "x", "env": 9}, "Unknown environment"),
         ({"cmd": "x", "env": True}, "number"),
         ({"path": "/no/such.lean"}, "No such file"),
-        ({"tactic": "simp", "proofState": 0}, "not offered"),
-        ({"pickleTo": "x", "proofState": 0}, "environments"),
+        ({"tactic": "simp", "proofState": 10**9}, "Unknown proof state."),
+        ({"tactic": "simp", "proofState": -1}, "Unknown proof state."),
+        ({"tactic": "simp"}, "proofState must be a number"),
+        ({"tactic": 3, "proofState": 10**9}, "Unknown proof state."),
+        ({"tactic": "simp", "proofState": "0"}, "proofState must be a number"),
+        ({"tactic": "simp", "proofState": 0, "env": 1}, "Unknown key 'env'"),
+        ({"pickleTo": "x", "proofState": 10**9}, "Unknown proof state."),
+        ({"pickleTo": 3, "env": 0}, "Unknown environment"),
+        ({"pickleTo": "x"}, "needs env, or proofState"),
+        ({"unpickleProofStateFrom": "/no/such"}, "No such file"),
+        ({"unpickleProofStateFrom": 3}, "named by its file"),
+        ({"cmd": "def y := 1", "infotree": "full"}, "infotree"),
         ({"unpickleEnvFrom": "/no/such"}, "No such file"),
         ({"cmd": "\0"}, "NUL"),
     ],
@@ -129,13 +145,13 @@ def test_what_cannot_be_done_is_a_message(session: Session, asked: Json, says: s
     assert session.answer({"cmd": "def x := 1"}) == {"env": 0}
 
 
-def test_a_lean_that_fails_is_a_message() -> None:
+def test_a_lean_that_fails_is_a_message(desk: Desk) -> None:
     """Without a Lean the reply says so, and is no environment."""
 
     def broken(_request: CheckRequest) -> ProofVerdict:
         raise ProverError("gone")
 
-    assert "gone" in Session(check=broken).answer({"cmd": "x"})["message"]
+    assert "gone" in Session(check=broken, desk=desk).answer({"cmd": "x"})["message"]
 
 
 @given(st.lists(st.text(alphabet="ab{}", min_size=1), max_size=5))
@@ -144,6 +160,14 @@ def test_commands_are_parted_by_empty_lines(rows: list[str]) -> None:
     source = BytesIO("\n\n \n".join(rows).encode())
 
     assert [row.strip().decode() for row in commands(source)] == rows
+
+
+def test_a_command_may_be_broken_over_lines_and_comments_are_none() -> None:
+    """As in the REPL, ends of lines are no part of a command, and # or -- asks for nothing."""
+    text = '# a\n\n{"cmd": "def x :=\\n  \r\n 1"}  \n\n-- b\nc\n\n{"cmd":\n"y"}'
+    found = [json.loads(row) for row in commands(BytesIO(text.encode()))]
+
+    assert found == [{"cmd": "def x :=\n 1"}, {"cmd": "y"}]
 
 
 def test_the_program_speaks_it(lean_values: Mapping[str, Json]) -> None:

@@ -22,7 +22,7 @@ from scillm.serve.web import BodyLimits
 from scillm_certainly.engine import CertainlyEngine
 from scillm_certainly.errors import QueueFullError
 from scillm_certainly.kimina import OPERATIONS, kimina_routes
-from scillm_certainly.pool.resident import Resident
+from scillm_certainly.pool.resident import Resident, size_of
 from scillm_certainly.portfolio.configured import model_of
 from scillm_certainly.records import UNAVAILABLE, CheckRequest
 from scillm_certainly.settings import SETTINGS, defaults_of
@@ -59,9 +59,10 @@ def certainly_app(
     hosts: Sequence[str] = (),
 ) -> Starlette:
     """The ASGI app. `checker` defaults to this process's pool, which then ends with the server;
-    `model` to the settings' one.
+    `model` to the settings' one. Raises `UsageError` for settings that cannot be kept.
     """
     values = load(more=SETTINGS) if settings is None else settings
+    size_of(values)  # a wrong number is told when the server starts, not by each request
     leans = Resident(values) if checker is None else checker
     asked = model_of(values) if model is None else model
     metrics = Metrics()

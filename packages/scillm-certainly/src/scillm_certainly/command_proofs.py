@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +16,20 @@ from scillm.plugins.settings import load
 
 from scillm_certainly import certificate
 from scillm_certainly.engine import CertainlyEngine
-from scillm_certainly.items import BadItem, parse_item
+from scillm_certainly.items import BadItem, parse_item, policy_of
 from scillm_certainly.map.graph import graph_of
 from scillm_certainly.map.page import page_of
 from scillm_certainly.pool.resident import Resident, size_of
 from scillm_certainly.portfolio.configured import model_of
-from scillm_certainly.results import lines_of, result_of
+from scillm_certainly.records import CheckRequest
+from scillm_certainly.results import lines_of, one_line, result_of
 from scillm_certainly.settings import SETTINGS, defaults_of
+from scillm_certainly.sources import Source, read_source, read_sources
 
 if TYPE_CHECKING:
     from scillm.records import Json
 
-    from scillm_certainly.records import CheckRequest, ProofVerdict, Requirement
+    from scillm_certainly.records import Policy, ProofVerdict, Requirement
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -55,8 +57,7 @@ def prove(
     A model is asked when SCILLM_CERTAINLY_MODEL names one and the tactics do not suffice; then
     STATEMENT may be words. Exits with 0 only when it is proved.
     """
-    values = load(more=SETTINGS)
-    options = dict(defaults_of(values))
+    options = dict(defaults_of(load(more=SETTINGS)))
     if timeout is not None:
         options["check_seconds"] = timeout
     if no_model:
@@ -69,24 +70,30 @@ def prove(
     }
     asked = parse_item(item, number=1, options=options)
     if isinstance(asked, BadItem):
-        raise click.UsageError(f"{asked.reason}.")
+        raise click.UsageError(f"{asked.reason.rstrip('.')}.")
     with output.busy("proving"):
         (verdict,) = _ask([asked])
     if as_json:
         output.document(result_of(verdict))
     else:
         for line in lines_of(verdict, name="statement"):
-            output.line(line)
-        _show_formal(verdict)
+            output.line(output.visible(line, keep="\n\t"))
+        show_formal(verdict)
     if not verdict.proved:
         raise click.exceptions.Exit(1)
 
 
-def _show_formal(verdict: ProofVerdict) -> None:
+def show_formal(verdict: ProofVerdict) -> None:
+    """Print what was checked in a requirement's name, and which of it a model wrote."""
     formal = verdict.formal
+    if formal.get("statement_by_model"):
+        output.line("a model wrote the formal statement; compare it with the requirement:")
+        output.line(output.visible(str(formal["statement"]), keep="\n\t"))
     if formal.get("by"):
-        output.line(f"by {formal['by']}, in {verdict.wall_s:.2f} s:")
-        output.line(str(formal["code"]).rstrip())
+        by = str(formal["by"])
+        how = by if by.startswith("refute") else f"by {by}"
+        output.line(f"{how}, in {verdict.wall_s:.2f} s:")
+        output.line(output.visible(str(formal["code"]).rstrip(), keep="\n\t"))
     for caveat in verdict.caveats:
         output.note(caveat)
 
@@ -111,36 +118,42 @@ def _ask(requests: Sequence[CheckRequest | Requirement | BadItem]) -> list[Proof
 def recheck(*, files: Sequence[Path], as_json: bool) -> None:
     """Have Lean check the proofs of certificates again, and compare.
 
-    Exits with 0 only when every certificate is confirmed.
+    Exits with 0 only when every certificate is confirmed, with 2 when a file is no certificate.
     """
-    try:
-        told = [certificate.read(_text(file), where=str(file)) for file in files]
-        requests = [certificate.request_of(row) for row in told]
-    except UsageError as error:
-        raise click.UsageError(error.message) from error
-    verdicts = _ask(requests)
     rows: list[dict[str, Json]] = []
-    for file, row, verdict in zip(files, told, verdicts, strict=True):
-        found = list(certificate.differences(row, verdict))
-        notes = list(certificate.notes(row, verdict))
-        rows.append(
-            {"file": str(file), "confirmed": not found, "differences": found, "notes": notes}
-        )
+    told: list[tuple[int, Mapping[str, Json]]] = []
+    for place, file in enumerate(files):
+        row: dict[str, Json] = {
+            "file": str(file), "confirmed": False, "differences": [], "notes": []
+        }  # fmt: skip
+        rows.append(row)
+        try:
+            told.append((place, certificate.read(_whole(file), where=str(file))))
+        except UsageError as error:
+            row["differences"] = [error.message]
+    with output.busy("checking"):
+        verdicts = _ask([certificate.request_of(document) for _, document in told])
+    for (place, document), verdict in zip(told, verdicts, strict=True):
+        found = list(certificate.differences(document, verdict))
+        notes = list(certificate.notes(document, verdict))
+        rows[place] |= {"confirmed": not found, "differences": found, "notes": notes}
     if as_json:
         output.document(rows)
     else:
         for shown in rows:
             _show_recheck(shown)
+    if len(told) < len(rows):
+        raise click.exceptions.Exit(2)
     if not all(row["confirmed"] for row in rows):
         raise click.exceptions.Exit(1)
 
 
 def _show_recheck(row: dict[str, Json]) -> None:
-    output.line(f"{row['file']}: {'confirmed' if row['confirmed'] else 'NOT confirmed'}")
+    output.line(one_line(f"{row['file']}: {'' if row['confirmed'] else 'NOT '}confirmed"))
     for text in row["differences"]:
-        output.line(f"  {text}")
+        output.line(output.visible(one_line(f"  {text}")))
     for text in row["notes"]:
-        output.line(f"  another Lean: {text}")
+        output.line(output.visible(one_line(f"  another Lean: {text}")))
 
 
 @click.command(name="map")
@@ -157,38 +170,49 @@ def _show_recheck(row: dict[str, Json]) -> None:
 def map_command(*, files: Sequence[Path], target: Path) -> None:
     """Draw the declarations of FILE… and what each is made of, as one HTML page.
 
-    Exits with 0 also when not everything is proved: the page says what is not.
+    Exits with 0 also when not everything is proved: the page says what is not. Exits with 2 when a
+    file could not be read.
     """
-    defaults = defaults_of(load(more=SETTINGS))
-    asked = [
-        parse_item({"id": str(file), "code": _text(file)}, number=number, options=defaults)
-        for number, file in enumerate(files, 1)
-    ]
+    try:
+        policy = policy_of(defaults_of(load(more=SETTINGS)))
+        sources = read_sources([str(file) for file in files])
+    except UsageError as error:
+        raise click.UsageError(error.message) from error
     with output.busy("checking"):
-        verdicts = _ask(asked)
+        verdicts = _ask([asked_of(row, policy) for row in sources])
     graphs = [graph_of(verdict) for verdict in verdicts]
     try:
         target.write_text(page_of(graphs), encoding="utf-8")
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}.") from error
     for verdict in verdicts:
-        output.line(f"{verdict.id}: {verdict.status}{': ' * bool(verdict.reason)}{verdict.reason}")
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        output.line(output.visible(one_line(f"{verdict.id}: {verdict.status}{reason}")))
     count = sum(len(graph.nodes) for graph in graphs)
     output.line(f"{count} declarations drawn in {target}")
+    if any(row.fault for row in sources):
+        raise click.exceptions.Exit(2)
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise click.UsageError(
-            f"{file} is not UTF-8: {error.reason} at byte {error.start}."
-        ) from error
+def asked_of(
+    source: Source, policy: Policy, *, reference: str | None = None
+) -> CheckRequest | BadItem:
+    """What is asked about a file; one that could not be read fails alone."""
+    if source.fault:
+        return BadItem(id=source.name, reason=f"it {source.fault}")
+    return CheckRequest(id=source.name, code=source.text, reference=reference, policy=policy)
 
 
-def write_certificates(verdicts: Sequence[ProofVerdict], folder: Path) -> None:
+def _whole(file: Path) -> str:
+    source = read_source(str(file))
+    if source.fault:
+        raise UsageError(f"{source.name} {source.fault}.")
+    return source.text
+
+
+def write_certificates(
+    verdicts: Sequence[ProofVerdict], folder: Path, *, say: Callable[[str], None] = output.line
+) -> None:
     """A file per proved verdict in `folder`; one that stands there already is replaced."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -198,6 +222,6 @@ def write_certificates(verdicts: Sequence[ProofVerdict], folder: Path) -> None:
                 file = folder / f"{number:04d}-{name[-80:]}.json"
                 text = json.dumps(verdict.certificate, indent=2, ensure_ascii=False)
                 file.write_text(text + "\n", encoding="utf-8")
-                output.line(f"{file} written")
+                say(f"{file} written")
     except OSError as error:
         raise click.ClickException(f"{folder} cannot be written: {error.strerror}.") from error

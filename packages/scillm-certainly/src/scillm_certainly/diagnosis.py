@@ -18,6 +18,7 @@ from scillm_certainly.records import (
     REJECTED,
     CheckRequest,
 )
+from scillm_certainly.results import one_line
 
 if TYPE_CHECKING:
     from scillm.records import Json
@@ -40,6 +41,10 @@ QUESTIONS: Sequence[tuple[str, str, frozenset[str]]] = (
     ),
 )
 FIX = "scillm certainly install"
+OR_ANOTHER = (
+    "mend the Lean that is named here, or have the embedded one used: scillm certainly install, "
+    "then SCILLM_CERTAINLY_BACKEND=wasm"
+)
 
 
 async def examine(settings: Mapping[str, Json]) -> list[Check]:
@@ -51,25 +56,34 @@ async def examine(settings: Mapping[str, Json]) -> list[Check]:
         # Not installed is no fault of this machine; whoever wants Lean is told how.
         return [Check(name="certainly lean", ok=None, detail=error.message, fix=FIX)]
     except (ProverError, UsageError) as error:
-        return [Check(name="certainly lean", ok=False, detail=error.message, fix=FIX)]
-    network = lean.confinement.get("network")
+        return [Check(name="certainly lean", ok=False, detail=error.message, fix=OR_ANOTHER)]
     checks = [
         Check(
             name="certainly lean",
             ok=True,
-            detail=f"{lean.backend}, Lean {lean.version} ({lean.commit[:12]}), "
-            f"network of the worker: {network}",
+            detail=f"{lean.backend}, Lean {lean.version or 'of unknown version'} "
+            f"({lean.commit[:12] or 'no commit told'}), {held(lean.confinement)}",
         )
     ]
     for what, code, wanted in QUESTIONS:
         # The number keeps an earlier answer from standing in for this one.
         asked = f"{code}\n-- {secrets.token_hex(8)}"
         verdict = await checker.check(CheckRequest(id=what, code=asked))
+        right = verdict.status in wanted
+        why = "" if right or not verdict.reason else f": {one_line(verdict.reason)}"
         checks.append(
             Check(
                 name=f"certainly, {what}",
-                ok=verdict.status in wanted,
-                detail=f"{verdict.status} in {verdict.wall_s:.2f} s",
+                ok=right,
+                detail=f"{verdict.status} in {verdict.wall_s:.2f} s{why}",
             )
         )
     return checks
+
+
+def held(confinement: Mapping[str, Json]) -> str:
+    """What confines a worker, and how far, in one line."""
+    by, why = confinement.get("by"), confinement.get("why")
+    who = f"a sandbox of level {confinement.get('level')}" if by == "sandbox" else f"our {by}"
+    because = f" (no sandbox: {why})" if why else ""
+    return f"held by {who}{because}, network of the worker: {confinement.get('network')}"

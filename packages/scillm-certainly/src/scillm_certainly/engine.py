@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from attrs import evolve
+from scillm.errors import UsageError
 from scillm.events import Event, ItemFinished
 from scillm.fanout import each
 from scillm.records import Finding, JobResult
@@ -16,7 +17,7 @@ from scillm.runs.canonical import digest
 
 from scillm_certainly.certificate import certificate_of
 from scillm_certainly.errors import QueueFullError
-from scillm_certainly.items import BadItem, parse_items
+from scillm_certainly.items import BadItem, job_seconds, parse_items
 from scillm_certainly.portfolio.prover import Prover
 from scillm_certainly.records import (
     ENGINE,
@@ -73,8 +74,13 @@ class CertainlyEngine:
 
     async def run(self, job: Job, /) -> JobResult:
         """Every item's verdict; `options` are the policy's names for items without their own."""
-        time_s = job.options.get("max_seconds") or self._time_s
-        verdicts = await self.check_all(parse_items(job.items, job.options), time_s=time_s)
+        requests = parse_items(job.items, job.options)
+        try:
+            time_s = job_seconds(job.options) or self._time_s
+        except UsageError:
+            # Each item says so already, and none is checked.
+            time_s = None
+        verdicts = await self.check_all(requests, time_s=time_s)
         return JobResult(
             summary=summary_of(verdicts),
             results=[result_of(verdict) for verdict in verdicts],
@@ -104,7 +110,13 @@ class CertainlyEngine:
             done += 1
             on_verdict(verdict)
             self._emit(
-                ItemFinished(engine=ENGINE, item_id=verdict.id, done=done, total=len(requests))
+                ItemFinished(
+                    engine=ENGINE,
+                    item_id=verdict.id,
+                    done=done,
+                    total=len(requests),
+                    result=result_of(verdict),
+                )
             )
             return verdict
 

@@ -36,9 +36,11 @@ def caveats_of(facts: Facts, lean: Lean) -> Sequence[str]:
     """What lowers the worth of a verdict from these facts, most serious first."""
     caveats: list[str] = []
     old = grade_of(lean.version) != FULL
-    if facts.rough or facts.user_code:
-        where = "in another process" if facts.apart else "beside them"
-        caveats.append(f"user_code: the file may run programs of its own; the kernel ran {where}")
+    if facts.user_code:
+        caveats.append(
+            "user_code: programs of the file ran while it was read; only a reference ties what it "
+            "states to its text"
+        )
     if old and facts.nested:
         caveats.append("second_kernel: nested inductives or Acc.rec under a kernel before 4.34.0")
     if old:

@@ -21,15 +21,21 @@ def fault_of(request: CheckRequest) -> str:
     if not request.code.strip():
         return "there is no code"
     for what, text in (("code", request.code), ("reference", request.reference or "")):
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            return f"the {what} is not valid text: it holds a lone surrogate"
-        if size > MAX_CODE_BYTES:
-            return f"the {what} has {size} bytes; at most {MAX_CODE_BYTES} are taken"
-        if "\0" in text:
-            return f"the {what} holds a NUL character"
+        fault = text_fault(what, text)
+        if fault:
+            return fault
     return ""
+
+
+def text_fault(what: str, text: str) -> str:
+    """Why a text cannot be handed to Lean at all, or ""; `what` is its name."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return f"the {what} is not valid text: it holds a lone surrogate"
+    if size > MAX_CODE_BYTES:
+        return f"the {what} has {size} bytes; at most {MAX_CODE_BYTES} are taken"
+    return f"the {what} holds a NUL character" if "\0" in text else ""
 
 
 def checked_policy(policy: Policy) -> Policy:

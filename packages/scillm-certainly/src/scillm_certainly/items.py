@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -32,6 +33,8 @@ OPTION_NAMES = (
 NO_MODEL = frozenset({"--deterministic", "--no-llm"})
 FLAGS = NO_MODEL | {"--auto-prune-strategies"}
 """Flags that older clients send. Two of them keep a model out; none becomes a command line."""
+NOT_JSON = "not_json"
+"""Stands in an item in the place of all that could not be written as JSON."""
 MODULE = re.compile(r"[A-Za-z_][\w']*(\.[A-Za-z_][\w']*)*")
 KNOWN = frozenset(
     {
@@ -66,7 +69,11 @@ def parse_items(
     for number, item in enumerate(items, 1):
         parsed = parse_item(item, number=number, options=options or {})
         if parsed.id in seen:
-            parsed = BadItem(id=f"{parsed.id}#{number}", reason=f"the id {parsed.id!r} came before")
+            reason = f"the id {parsed.id!r} came before"
+            name = f"{parsed.id}#{number}"
+            while name in seen:
+                name += "'"
+            parsed = BadItem(id=name, reason=reason)
         seen.add(parsed.id)
         found.append(parsed)
     return found
@@ -79,7 +86,13 @@ def parse_item(
     name = f"item-{number}"
     if not isinstance(item, Mapping):
         return BadItem(id=name, reason=f"an item is a mapping, not {type(item).__name__}")
-    name = str(item.get("id") or name)
+    given_id = item.get("id")
+    if isinstance(given_id, bool) or not (given_id is None or isinstance(given_id, (str, int))):
+        reason = f"an id is text or a whole number, not {type(given_id).__name__}"
+        return BadItem(id=name, reason=reason)
+    name = name if given_id in (None, "") else str(given_id)
+    if NOT_JSON in item:
+        return BadItem(id=name, reason=f"the item has no JSON form: {item[NOT_JSON]}")
     odd = sorted(str(key) for key in item if key not in KNOWN)
     if odd:
         known = ", ".join(sorted(KNOWN))
@@ -143,6 +156,7 @@ def policy_of(options: Mapping[str, Json]) -> Policy:
     if odd:
         raise UsageError(f"Unknown option {odd[0]!r}; known are {', '.join(OPTION_NAMES)}.")
     check_flags(options.get("flags"))
+    job_seconds(options)
     axioms = options.get("axioms", STANDARD_AXIOMS)
     if not isinstance(axioms, (list, tuple)) or not all(isinstance(row, str) for row in axioms):
         raise UsageError(f"axioms must be a list of names, but is {axioms!r}.")
@@ -155,12 +169,22 @@ def policy_of(options: Mapping[str, Json]) -> Policy:
     return checked_policy(Policy(axioms=tuple(axioms), heartbeats=heartbeats, time_s=seconds))
 
 
+def job_seconds(options: Mapping[str, Json]) -> float | None:
+    """The time of a whole job, None for no bound of its own; `UsageError` for what is no time."""
+    seconds = options.get("max_seconds")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < inf:
+        raise UsageError(f"max_seconds must be a number above 0, but is {seconds!r}.")
+    return float(seconds)
+
+
 def check_flags(flags: Json) -> None:
     """`UsageError` unless every flag is one that older clients send."""
     if flags is not None and not isinstance(flags, (list, tuple)):
         raise UsageError(f"flags must be a list, but is {flags!r}.")
     for flag in flags or ():
-        if flag not in FLAGS:
+        if not isinstance(flag, str) or flag not in FLAGS:
             raise UsageError(f"Unknown flag {flag!r}; known are {', '.join(sorted(FLAGS))}.")
 
 
@@ -169,4 +193,4 @@ def storable(item: Json) -> Json:
     try:
         return json.loads(json.dumps(item, allow_nan=False))
     except (TypeError, ValueError) as error:
-        return {"id": None, "not_json": str(error)}
+        return {"id": None, NOT_JSON: str(error)}

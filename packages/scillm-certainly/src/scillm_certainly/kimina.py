@@ -37,6 +37,13 @@ WIDTH = 8
 DEFAULT_S = 30
 VERIFY_S = 300
 OBJECT: Mapping[str, Json] = {"application/json": {"type": "object"}}
+DETAIL: Mapping[str, Json] = {
+    "application/json": {
+        "type": "object",
+        "required": ["detail"],
+        "properties": {"detail": {"type": "string"}},
+    }
+}
 
 
 @frozen(kw_only=True)
@@ -197,18 +204,33 @@ def error_of(verdict: ProofVerdict, asked: Snippets) -> str:
     return verdict.reason if verdict.limit in ("died", "busy", "unavailable", "worker") else ""
 
 
-OPERATIONS: Sequence[Operation] = tuple(
+OPERATIONS: Sequence[Operation] = (
+    *(
+        Operation(
+            method="post",
+            path=path,
+            id=name,
+            summary=f"Kimina Lean Server's {path}.",
+            answers={
+                200: ("One result per snippet.", OBJECT),
+                422: ("Not what Kimina would take; the detail says why.", DETAIL),
+                429: ("Too much is waiting; `Retry-After` says when to come back.", DETAIL),
+                503: ("There is no Lean.", DETAIL),
+                **problems(400, 401, 403, 408, 413),
+            },
+            body={"type": "object"},
+        )
+        for path, name in (
+            ("/api/check", "kimina_check"),
+            ("/verify", "kimina_verify"),
+            ("/one_pass_verify_batch", "kimina_verify_batch"),
+        )
+    ),
     Operation(
-        method="post",
-        path=path,
-        id=name,
-        summary=f"Kimina Lean Server's {path}.",
-        answers={200: ("One result per snippet.", OBJECT), **problems(400, 401, 413, 429, 503)},
-        body={"type": "object"},
-    )
-    for path, name in (
-        ("/api/check", "kimina_check"),
-        ("/verify", "kimina_verify"),
-        ("/one_pass_verify_batch", "kimina_verify_batch"),
-    )
+        method="get",
+        path="/health",
+        id="kimina_health",
+        summary="The process is alive, in Kimina Lean Server's words.",
+        answers={200: ("Alive.", OBJECT), **problems(401, 403)},
+    ),
 )

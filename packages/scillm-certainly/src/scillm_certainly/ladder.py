@@ -29,6 +29,7 @@ from scillm_certainly.records import (
 )
 
 SORRY = "sorryAx"
+SAID_CHARS = 200
 LIMIT_TEXTS = {
     "heartbeats": "Lean's own bound on work was reached; raise heartbeats or help the tactic",
     "recursion_depth": "Lean's bound on recursion depth was reached",
@@ -87,13 +88,6 @@ def decide(request: CheckRequest, facts: Facts, lean: Lean) -> ProofVerdict:
             verdict,
             status=PROVED_UNREPLAYED,
             reason="this backend has no second kernel pass; Lean itself accepted the file",
-        )
-    if (facts.rough or facts.user_code) and not facts.apart:
-        return evolve(
-            verdict,
-            status=PROVED_UNREPLAYED,
-            reason="the file ran programs of its own, and what they left was not put through the "
-            "kernel of another process",
         )
     if facts.examples:
         return evolve(
@@ -207,7 +201,7 @@ def _errors(_request: CheckRequest, facts: Facts) -> Finding | None:
     first = errors[0]
     limit = limit_of(errors, library_hidden=not facts.axioms_complete)
     where = f"line {first.start.line}, column {first.start.column}"
-    text = first.text.split("\n", 1)[0]
+    text = _shortened(first.text)
     if limit:
         return Finding(
             status=INCONCLUSIVE, limit=limit, reason=f"{LIMIT_TEXTS[limit]} ({where}: {text})"
@@ -245,8 +239,14 @@ def _claims(_request: CheckRequest, facts: Facts) -> Finding | None:
     return Finding(
         status=INCONCLUSIVE,
         limit="no_theorem",
-        reason="the code is accepted, but it states no theorem that could be proved",
+        reason="the code is accepted, but it states no theorem",
     )
+
+
+def _shortened(text: str) -> str:
+    """Its first paragraph on one line; the whole of it stands among the messages."""
+    line = " ".join(text.strip().split("\n\n", 1)[0].split())
+    return line if len(line) <= SAID_CHARS else f"{line[:SAID_CHARS]}…"
 
 
 def _listed(names: Sequence[str]) -> str:

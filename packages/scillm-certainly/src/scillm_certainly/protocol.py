@@ -26,39 +26,43 @@ if TYPE_CHECKING:
 MARK = "\x01"
 READY = "ready"
 LAUNCHED = "launched"
+RUNS = f"{MARK}runs".encode()
+"""The line that a reading Lean writes before it runs anything of the code."""
 
 
-def question(request: CheckRequest, *, number: int, nonce: str, export: bool = False) -> bytes:
-    """The line that asks for a check, and for the declarations as text if `export`."""
+def question(request: CheckRequest, *, number: int, nonce: str) -> bytes:
+    """The line that has `request.code` read."""
+    return _line("read", request, number, nonce, code=request.code)
+
+
+def reference_question(request: CheckRequest, *, number: int, nonce: str) -> bytes:
+    """The line that has the reference read, upon what the answer imports."""
+    return _line("read", request, number, nonce, code=request.reference or "", header=request.code)
+
+
+def judge_question(
+    request: CheckRequest, seen: Facts, reference: Facts | None, *, number: int, nonce: str
+) -> bytes:
+    """The line that has declarations put through the kernel; of the code only its imports count."""
     fields: dict[str, Json] = {
+        "code": request.code,
+        "exported": seen.exported,
+        "written": list(seen.written),
+    }
+    if reference is not None:
+        fields["reference"] = reference.exported
+    return _line("judge", request, number, nonce, **fields)
+
+
+def _line(op: str, request: CheckRequest, number: int, nonce: str, **fields: Json) -> bytes:
+    whole = {
         "id": number,
         "nonce": nonce,
-        "op": "check",
-        "code": request.code,
+        "op": op,
         "maxHeartbeats": request.policy.heartbeats,
+        **fields,
     }
-    if export:
-        fields["export"] = True
-    return _line(fields, request)
-
-
-def replay_question(request: CheckRequest, exported: str, *, number: int, nonce: str) -> bytes:
-    """The line that asks to put exported declarations through the kernel; runs no answer's code."""
-    fields: dict[str, Json] = {
-        "id": number,
-        "nonce": nonce,
-        "op": "replay",
-        "code": request.code,
-        "exported": exported,
-        "maxHeartbeats": request.policy.heartbeats,
-    }
-    return _line(fields, request)
-
-
-def _line(fields: dict[str, Json], request: CheckRequest) -> bytes:
-    if request.reference is not None:
-        fields["reference"] = request.reference
-    return json.dumps(fields).encode() + b"\n"
+    return json.dumps(whole).encode() + b"\n"
 
 
 def answer(line: bytes, nonce: str) -> Json | None:
@@ -87,31 +91,33 @@ def facts_of(document: Mapping[str, Json], *, number: int) -> Facts:
         text = str(fault).strip()
         return Facts(fault=text, fault_kind="import" if is_import_fault(text) else "lean")
     try:
-        return _facts(document)
+        return _told(document) if "decls" in document else _read(document)
     except (KeyError, TypeError, AttributeError) as error:
         raise ProverError(f"The Lean worker's answer lacks a part: {error}.") from error
 
 
-def replayed_apart(seen: Facts, replayed: Facts) -> Facts:
-    """What the process that ran the file's programs saw, as far as another one confirms it.
+def judged(seen: Facts, reference: Facts | None, told: Facts) -> Facts:
+    """What one process saw of a file, as far as the one that judges it confirms it.
 
-    Declarations, axioms, kernel and comparison are the other's; messages, and which names stand in
-    the code, are all that is taken from the first.
+    Declarations, axioms, kernel and comparison are the judge's; messages, and whether the
+    reference has errors, are all that is taken from a process that read.
     """
-    if replayed.fault:
-        return replayed
-    written = {row.name for row in seen.declarations if row.written}
+    if told.fault:
+        return told
+    comparison = told.judged
+    if comparison is not None and reference is not None:
+        errors = [row.text for row in reference.diagnostics if row.severity == "error"]
+        comparison = evolve(comparison, errors=(*errors, *comparison.errors))
     return evolve(
         seen,
-        declarations=[evolve(row, written=row.name in written) for row in replayed.declarations],
-        replayed=replayed.replayed,
-        replay_errors=distinct((*seen.replay_errors, *replayed.replay_errors)),
-        judged=replayed.judged,
-        nested=replayed.nested,
-        axioms_complete=replayed.axioms_complete,
-        us={**seen.us, "apart": sum(replayed.us.values())},
+        declarations=told.declarations,
+        replayed=True,
+        replay_errors=told.replay_errors,
+        judged=comparison,
+        nested=told.nested,
+        axioms_complete=told.axioms_complete,
+        us={**told.us, **seen.us},
         exported="",
-        apart=True,
     )
 
 
@@ -121,8 +127,7 @@ def is_import_fault(text: str) -> bool:
     return any(sign in text for sign in signs)
 
 
-def _facts(document: Mapping[str, Json]) -> Facts:
-    judged = document["judge"]
+def _read(document: Mapping[str, Json]) -> Facts:
     return Facts(
         diagnostics=[_diagnostic(row) for row in document["messages"]],
         sorries=[
@@ -133,6 +138,17 @@ def _facts(document: Mapping[str, Json]) -> Facts:
             )
             for row in document["sorries"]
         ],
+        written=tuple(document["written"]),
+        examples=document["examples"],
+        user_code=document["ranPrograms"],
+        exported=document["exported"],
+        us=dict(document["us"]),
+    )
+
+
+def _told(document: Mapping[str, Json]) -> Facts:
+    comparison = document["judge"]
+    return Facts(
         declarations=[
             Declaration(
                 name=row["name"],
@@ -146,30 +162,22 @@ def _facts(document: Mapping[str, Json]) -> Facts:
             )
             for row in document["decls"]
         ],
-        replayed=True,
-        replay_errors=distinct(document["replay"]["errors"]),
-        skipped=distinct(document["replay"]["skipped"]),
-        judged=None if judged is None else _judged(judged),
-        examples=document["examples"],
-        user_code=document["userCode"],
-        meta=document["meta"],
+        replay_errors=distinct(document["replayErrors"]),
+        judged=None if comparison is None else _judged(comparison),
         nested=document["nested"],
         axioms_complete=document["axiomsComplete"],
-        exported=str(document.get("exported", "")),
         us=dict(document["us"]),
     )
 
 
 def _judged(document: Mapping[str, Json]) -> Judged:
-    errors = [row["data"] for row in document["messages"]]
-    errors += [f"the kernel refuses {name}" for name in document["replayErrors"]]
     return Judged(
         targets=[
             Target(name=row["name"], same=row["status"] == "same", detail=row["detail"])
             for row in document["targets"]
         ],
         axioms=tuple(document["axioms"]),
-        errors=tuple(errors),
+        errors=tuple(f"the kernel refuses {name}" for name in document["replayErrors"]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from scillm.records import Job
 from scillm.runs.replay import run_job
 
 from scillm_certainly.engine import CertainlyEngine
-from scillm_certainly.items import OPTION_NAMES, storable
+from scillm_certainly.items import OPTION_NAMES, job_seconds, storable
 from scillm_certainly.pool.resident import Resident
 from scillm_certainly.portfolio.configured import model_of
 from scillm_certainly.records import ALIAS, ENGINE
@@ -172,4 +173,9 @@ def _options(params: Mapping[str, Json]) -> dict[str, Json]:
         if own in merged:
             raise UsageError(f"{own} is given more than once; give it once.")
         merged[own] = params[name]
+    job_seconds(merged)
+    try:
+        json.dumps(merged, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The options have no JSON form: {error}.") from error
     return merged

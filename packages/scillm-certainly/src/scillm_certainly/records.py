@@ -169,37 +169,32 @@ class Lean:
 
 @frozen(kw_only=True)
 class Facts:
-    """What a worker saw. `fault` is set when it could not do the check, and the rest is empty.
+    """What was found. `fault` is set when it could not be, and the rest is empty.
 
-    `fault_kind` is one of timeout, died, import, refused, busy, unavailable, lean.
+    Declarations, and what the kernel and the comparison say, are set by a worker that judges;
+    the rest by one that reads. `fault_kind` is one of timeout, died, import, refused, busy,
+    unavailable, lean.
     """
 
     diagnostics: Sequence[Diagnostic] = ()
     sorries: Sequence[Sorry] = ()
-    declarations: Sequence[Declaration] = ()
-    replayed: bool = False
-    replay_errors: Sequence[str] = ()
-    skipped: Sequence[str] = ()
-    judged: Judged | None = None
+    written: Sequence[str] = ()
+    """The last parts of the names that stand in the code."""
     examples: int = 0
     user_code: bool = False
-    meta: bool = False
+    """Whether programs of the file were run while it was read."""
+    exported: str = field(default="", repr=False)
+    """The declarations as text, for the worker that judges."""
+    declarations: Sequence[Declaration] = ()
+    replayed: bool = False
+    """Whether the kernel of a process that ran nothing of the file had its say."""
+    replay_errors: Sequence[str] = ()
+    judged: Judged | None = None
     nested: bool = False
     axioms_complete: bool = False
     us: Mapping[str, int] = field(factory=dict)
-    exported: str = field(default="", repr=False)
-    """The declarations as text, for another process."""
-    rough: bool = False
-    """Whether the process that answered may have run programs of the file."""
-    apart: bool = False
-    """Whether declarations and replay come from a process that ran none of the file's programs."""
     fault: str = ""
     fault_kind: str = ""
-
-    @property
-    def tainted(self) -> bool:
-        """Whether the checked code could have changed the worker for those after it."""
-        return self.user_code and self.meta
 
 
 @frozen(kw_only=True)

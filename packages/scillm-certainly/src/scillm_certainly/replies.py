@@ -17,6 +17,7 @@ from scillm_certainly.records import (
     UNSOUND,
     Position,
     ProofVerdict,
+    Sorry,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ HARMLESS = ("no_theorem",)
 SILENT = (UNSOUND, MISMATCH)
 FAULTS = ("timeout", "died", "worker", "missing_import", "malformed")
 """Limits of verdicts that Lean had no part in: there is no reply, but a fault."""
+START = Position(line=1, column=0)
 
 
 def fault_of(verdict: ProofVerdict) -> str:
@@ -52,12 +54,11 @@ def reply_of(verdict: ProofVerdict, *, after_line: int = 0) -> dict[str, Json]:
     ]
     sorries = [
         {
-            "pos": _place(row.start, after_line),
-            "endPos": _place(row.end or row.start, after_line),
+            "pos": _place(row.start or START, after_line),
+            "endPos": _place(row.end or row.start or START, after_line),
             "goal": row.goal,
         }
-        for row in verdict.sorries
-        if row.start is not None and row.start.line > after_line
+        for _, row in left_out(verdict, after_line=after_line)
     ]
     told = verdict.status in SILENT or _is_unexplained(verdict)
     if told:
@@ -70,6 +71,15 @@ def reply_of(verdict: ProofVerdict, *, after_line: int = 0) -> dict[str, Json]:
         **({"messages": messages} if messages else {}),
         **({"sorries": sorries} if sorries else {}),
     }
+
+
+def left_out(verdict: ProofVerdict, *, after_line: int) -> list[tuple[int, Sorry]]:
+    """The sorries after a line, with their places among all; one that is nowhere is always told."""
+    return [
+        (at, row)
+        for at, row in enumerate(verdict.sorries)
+        if row.start is None or row.start.line > after_line
+    ]
 
 
 def _is_unexplained(verdict: ProofVerdict) -> bool:

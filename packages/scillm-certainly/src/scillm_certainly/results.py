@@ -76,21 +76,31 @@ def _place(position: Position | None) -> Json:
 
 
 def lines_of(verdict: ProofVerdict, *, name: str) -> Sequence[str]:
-    """The verdict as a compiler would print it: `file:line:column: error: text`, then one line."""
+    """The verdict as a compiler would print it: `file:line:column: error: text`, then one line.
+
+    What the file itself says never begins a line, so it cannot look like a verdict.
+    """
+    shown = one_line(name)
     lines = [
-        f"{name}:{row.start.line}:{row.start.column}: {row.severity}: {row.text}"
+        f"{shown}:{row.start.line}:{row.start.column}: {row.severity}: {_hung(row.text)}"
         for row in verdict.diagnostics
     ]
     lines += [
-        f"{name}:{gap.start.line}:{gap.start.column}: goal:\n{_indented(gap.goal)}"
+        f"{shown}:{gap.start.line}:{gap.start.column}: goal:\n  {_hung(gap.goal)}"
         for gap in verdict.sorries
         if gap.start is not None
     ]
-    lines.append(f"{name}: {verdict.status}{': ' if verdict.reason else ''}{verdict.reason}")
+    reason = f": {one_line(verdict.reason)}" if verdict.reason else ""
+    lines.append(f"{shown}: {verdict.status}{reason}")
     if verdict.status == PROVED:
-        lines += [f"  {row.name} : {row.statement}" for row in verdict.theorems]
+        lines += [f"  {row.name} : {_hung(row.statement)}" for row in verdict.theorems]
     return lines
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+def one_line(text: str) -> str:
+    """`text` without what would end its line."""
+    return " ".join(text.splitlines())
+
+
+def _hung(text: str) -> str:
+    return "\n  ".join(text.splitlines())

@@ -46,7 +46,8 @@ SETTINGS: tuple[Setting, ...] = (
         name="certainly_workers",
         env=("SCILLM_CERTAINLY_WORKERS",),
         kind="int",
-        doc="Warm Lean processes (about 1 GB each); not set: one per core, as memory allows.",
+        doc="Checks at once: a warm Lean each, and one more that judges for every two (about 1 GB "
+        "each); not set: one per core, as memory allows.",
     ),
     Setting(
         name="certainly_spare",
@@ -63,18 +64,26 @@ SETTINGS: tuple[Setting, ...] = (
         doc="Checks that may wait; one more is refused with a time to come back.",
     ),
     Setting(
-        name="certainly_apart",
-        env=("SCILLM_CERTAINLY_APART",),
+        name="certainly_one_caller",
+        env=("SCILLM_CERTAINLY_ONE_CALLER",),
         kind="bool",
         default=False,
-        doc="Have every file judged by a second process, not only those that may run programs.",
+        doc="Whether all code is one caller's. Then a process that ran programs of a file (macros, "
+        "`#eval`) reads the next one too: no new start, but the first may falsify the next.",
     ),
     Setting(
         name="certainly_memory_mb",
         env=("SCILLM_CERTAINLY_MEMORY_MB",),
         kind="int",
         default=16_384,
-        doc="Address space of a native Lean or a REPL, in megabytes.",
+        doc="Memory of a native Lean or a REPL (its addresses; its data in a sandbox), in MB.",
+    ),
+    Setting(
+        name="certainly_sandbox",
+        env=("SCILLM_CERTAINLY_SANDBOX",),
+        kind="bool",
+        doc="Whether scillm-codeworld's sandbox holds a native Lean: 1 always, 0 never (our own "
+        "launcher does); not set: where there is one.",
     ),
     Setting(
         name="certainly_timeout_s",

@@ -9,10 +9,14 @@ from lean_interact import (
     Command,
     FileCommand,
     LeanREPLConfig,
+    LeanServer,
     PickleEnvironment,
+    PickleProofState,
     ProofStep,
     UnpickleEnvironment,
+    UnpickleProofState,
 )
+from lean_interact.interface import LeanError, ProofStepResponse
 
 program, folder = sys.argv[1:]
 config = LeanREPLConfig(local_repl_path=folder, build_repl=False, lake_path=program)
@@ -28,6 +32,23 @@ taken = server.run(UnpickleEnvironment(unpickle_env_from=kept))
 used = server.run(Command(cmd="#check t", env=taken.env))
 file = Path(folder) / "file.lean"
 file.write_text("theorem t : 1 = 1 := rfl", encoding="utf-8")
+
+
+def step(state: int, tactic: str) -> ProofStepResponse | LeanError:
+    return server.run(ProofStep(proof_state=state, tactic=tactic))
+
+
+code = "theorem both (p q : Prop) (h : p ∧ q) : q ∧ p := by sorry"
+start = server.run(Command(cmd=code, root_goals=True, all_tactics=True))
+split = step(start.sorries[0].proof_state, "constructor")
+left = step(split.proof_state, "exact h.2")
+wrong = step(left.proof_state, "exact missing")
+done = step(left.proof_state, "exact h.1")
+server.run(PickleProofState(proof_state=left.proof_state, pickle_to=kept))
+again = server.run(UnpickleProofState(unpickle_proof_state_from=kept))
+with LeanServer(config) as plain:
+    gaps = plain.run(Command(cmd="theorem t (n : Nat) (h : n = 5) : n = 5 := sorry"))
+    by_plain = plain.run(ProofStep(proof_state=gaps.sorries[0].proof_state, tactic="exact h"))
 told = {
     "proved": proved.lean_code_is_valid(allow_sorry=False),
     "false": false.lean_code_is_valid(),
@@ -36,7 +57,15 @@ told = {
     "axioms": axioms.messages[0].data,
     "taken": used.messages[0].data,
     "file": server.run(FileCommand(path=str(file))).lean_code_is_valid(),
-    "step": server.run(ProofStep(proof_state=0, tactic="rfl")).message,
+    "goals": split.goals,
+    "statuses": [row.proof_status for row in (split, left, wrong, done)],
+    "wrong": [row.severity for row in wrong.messages],
+    "again": step(again.proof_state, "exact h.1").proof_status,
+    "plain": [by_plain.proof_status, by_plain.goals],
+    "roots": [row.goal for row in start.sorries],
+    "tactics": [row.tactic for row in start.tactics],
+    "infotree": server.run(Command(cmd=code, infotree="full")).message[:8],
+    "no_state": step(999, "rfl").message,
     "unknown": server.run(Command(cmd="#check t", env=99)).message,
 }
 server.kill()

@@ -64,8 +64,11 @@ def native(settings: Mapping[str, Json]) -> Backend:
         name=NATIVE,
         command=command,
         environment={**kept, "LEAN_NUM_THREADS": "2"},
-        memory_mb=int(settings.get("certainly_memory_mb") or 0),
+        memory_mb=memory_of(settings),
         driver=driver_hash(),
+        sandbox=settings.get("certainly_sandbox"),
+        lean=str(program),
+        project="" if project is None else str(project),
     )
 
 
@@ -86,7 +89,7 @@ def repl(settings: Mapping[str, Json]) -> Backend:
         command=command,
         environment=kept,
         dialect=REPL,
-        memory_mb=int(settings.get("certainly_memory_mb") or 0),
+        memory_mb=memory_of(settings),
     )
 
 
@@ -105,6 +108,16 @@ def wasm(settings: Mapping[str, Json]) -> Backend:
         package=INTEGRITY,
         driver=driver_hash(),
     )
+
+
+def memory_of(settings: Mapping[str, Json]) -> int:
+    """Megabytes a Lean of this machine may have, 0 for no bound; `UsageError` below that."""
+    memory_mb = int(settings.get("certainly_memory_mb") or 0)
+    if memory_mb < 0:
+        raise UsageError(
+            f"SCILLM_CERTAINLY_MEMORY_MB must be 0 (no bound) or more, but is {memory_mb}."
+        )
+    return memory_mb
 
 
 def driver_hash() -> str:

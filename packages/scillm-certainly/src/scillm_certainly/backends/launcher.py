@@ -22,8 +22,11 @@ NO_FILE = 127
 
 
 def main() -> None:
-    """`launcher.py PARENT_PID MEMORY_MB COMMAND…`; memory 0 means that no limit is put on it."""
-    parent, memory_mb, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    """`launcher.py PARENT_PID MEMORY_MB WHY COMMAND…`; memory 0: no limit is put on it.
+
+    WHY is told on: why there is no sandbox around it, empty where none is asked for.
+    """
+    parent, memory_mb, why, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
     if sys.platform != "linux":
         os.write(
             1, f"Lean is only run confined, and that needs Linux, not {sys.platform}\n".encode()
@@ -45,12 +48,15 @@ def main() -> None:
     if shut:
         die_with(libc, None)
     report = {
+        "by": "launcher",
         "network": "none" if shut else "host",
         "processes": "own namespace" if shut else "own group",
+        "file_reads": "host",
         "file_writes": "none",
         "memory_mb": memory_mb or None,
         "no_new_privileges": locked,
         "dies_with_parent": True,
+        **({"why": why} if why else {}),
     }
     os.write(1, f"\x01launched {json.dumps(report)}\n".encode())
     try:

@@ -65,10 +65,9 @@ class ReplWorker(Worker):
         self.lean = evolve(self.lean, version=version, confinement=self._launched)
         self.is_ready = True
 
-    async def check(self, request: CheckRequest) -> Facts:
+    async def check(self, request: CheckRequest, *, limit_s: float) -> Facts:
         """What the REPL says about `request.code`, and which axioms its theorems rest on."""
         self.checks += 1
-        limit_s = request.policy.time_s
         try:
             with anyio.fail_after(limit_s):
                 reply = await self._ask({"cmd": request.code})
@@ -90,7 +89,7 @@ class ReplWorker(Worker):
         self.warm.add(imports_of(request.code))
         return Facts(
             diagnostics=[_diagnostic(row) for row in reply.get("messages", ())],
-            sorries=[Sorry(goal=row.get("goal", "")) for row in reply.get("sorries", ())],
+            sorries=[_sorry(row) for row in reply.get("sorries", ())],
             declarations=[row for row in declared if row is not None],
             examples=len(EXAMPLE.findall(request.code)),
         )
@@ -126,6 +125,15 @@ def _document(lines: Sequence[bytes]) -> Mapping[str, Json]:
     if not isinstance(document, Mapping):
         raise ProverError("The REPL's answer is no JSON object.")
     return document
+
+
+def _sorry(row: Mapping[str, Json]) -> Sorry:
+    start, end = row.get("pos"), row.get("endPos")
+    return Sorry(
+        goal=row.get("goal", ""),
+        start=None if start is None else Position(**start),
+        end=None if end is None else Position(**end),
+    )
 
 
 def _diagnostic(row: Mapping[str, Json]) -> Diagnostic:

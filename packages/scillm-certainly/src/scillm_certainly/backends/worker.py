@@ -1,4 +1,4 @@
-"""One warm Lean: started, asked one check at a time, ended at its deadline."""
+"""One warm Lean: started, asked one thing at a time, ended at its deadline."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ from scillm.errors import ProverError
 from scillm_certainly import protocol
 from scillm_certainly.backends.process import Process
 from scillm_certainly.intake import imports_of
-from scillm_certainly.programs import may_corrupt, runs_programs
 from scillm_certainly.records import CheckRequest, Facts, Lean
 
 if TYPE_CHECKING:
     from scillm.records import Json
 
+    from scillm_certainly.backends.lines import Lines
     from scillm_certainly.backends.records import Backend
 
 START_S = 180.0
 
 
 class Worker:
-    """A Lean process with our checker in it. Remembers what it did, and which imports are warm."""
+    """A Lean process with our checker in it. Remembers what it did, and which imports are warm.
 
-    def __init__(self, backend: Backend) -> None:
-        """Start the process; it warms up by itself, whether it is awaited or not."""
+    It either reads code or judges what another one read; a pool sees to it that none does both.
+    """
+
+    def __init__(self, backend: Backend, process: Lines | None = None) -> None:
+        """Start the process, or take one; it warms up by itself, whether it is awaited or not."""
         self.backend = backend
-        self.process = Process(backend.command, backend.environment, memory_mb=backend.memory_mb)
+        self.process: Lines = process or Process(
+            backend.command, backend.environment, memory_mb=backend.memory_mb
+        )
         self.lean = Lean(backend=backend.name, package=backend.package, driver=backend.driver)
         self.is_ready = False
         self._launched: dict[str, Json] | None = None
         self.checks = 0
         self.warm: set[tuple[str, ...]] = {()}
         self.tainted = False
-        self.rough = False
-        """Whether it is kept for files that run programs; alone, its word proves nothing."""
+        """Whether it ran a program of some code, and so may say anything about the next."""
 
     @property
     def alive(self) -> bool:
@@ -72,26 +76,30 @@ class Worker:
         )
         self.is_ready = True
 
-    async def check(self, request: CheckRequest) -> Facts:
-        """What Lean finds in `request.code`; a worker that fails is gone and says why."""
-        self.checks += 1
-        nonce = secrets.token_hex(16)
-        line = protocol.question(request, number=self.checks, nonce=nonce, export=self.rough)
-        facts = await self._asked(line, nonce, request, limit_s=request.policy.time_s)
-        if facts.user_code and not self.rough:
-            self.tainted = True
-        if self.rough and (facts.tainted or may_corrupt(request.code)):
-            self.tainted = True
-        return facts
-
-    async def replay(self, request: CheckRequest, exported: str, *, limit_s: float) -> Facts:
-        """What the kernel says of declarations that another worker exported for `request`."""
-        self.checks += 1
-        nonce = secrets.token_hex(16)
-        line = protocol.replay_question(request, exported, number=self.checks, nonce=nonce)
-        # The reference is the caller's own word; but if it runs programs, they ran here.
-        self.tainted = runs_programs(request.reference or "")
+    async def check(self, request: CheckRequest, *, limit_s: float) -> Facts:
+        """What is found in `request.code`, believed by nobody; a worker that fails is gone."""
+        nonce = self._next()
+        line = protocol.question(request, number=self.checks, nonce=nonce)
         return await self._asked(line, nonce, request, limit_s=limit_s)
+
+    async def reference(self, request: CheckRequest, *, limit_s: float) -> Facts:
+        """What is found in `request.reference`, with what `request.code` imports."""
+        nonce = self._next()
+        line = protocol.reference_question(request, number=self.checks, nonce=nonce)
+        return await self._asked(line, nonce, request, limit_s=limit_s)
+
+    async def judge(
+        self, request: CheckRequest, seen: Facts, reference: Facts | None, *, limit_s: float
+    ) -> Facts:
+        """`seen` with what the kernel says of its declarations, which another worker exported."""
+        nonce = self._next()
+        line = protocol.judge_question(request, seen, reference, number=self.checks, nonce=nonce)
+        told = await self._asked(line, nonce, request, limit_s=limit_s)
+        return protocol.judged(seen, reference, told)
+
+    def _next(self) -> str:
+        self.checks += 1
+        return secrets.token_hex(16)
 
     async def _asked(
         self, line: bytes, nonce: str, request: CheckRequest, *, limit_s: float
@@ -116,6 +124,10 @@ class Worker:
 
     async def _answer(self, nonce: str) -> dict[str, Json]:
         while (line := await self.process.line()) is not None:
+            if line == protocol.RUNS:
+                # Said before anything ran, so no program can have kept it back.
+                self.tainted = True
+                continue
             document = protocol.answer(line, nonce)
             if document is not None:
                 return dict(document)

@@ -1,17 +1,18 @@
 /-
 Resident checker: one JSON object per line on /dev/stdin, one answer per line on /dev/stdout.
-  in : {"id", "nonce", "op": "check", "code", "reference"?, "maxHeartbeats"?, "export"?}
-       or {"id", "nonce", "op": "replay", "code", "exported", "reference"?, "maxHeartbeats"?}, which reads of
-       "code" only what it imports
-  out: U+0001, the nonce, a space, {"id", "messages", "sorries", "decls": [{name, kind, written, statement, typeHash, axioms, uses, gap}],
-       "replay": {errors, skipped}, "judge": null | {messages, axioms, targets: [{name, status, detail}]},
-       "examples", "userCode", "meta", "nested", "axiomsComplete", "cached", "us": {import, elab, replay, judge}}
-       with "exported", a text, where "export" is true; of a "replay" the same without messages; or {"id", "fault"}
-The nonce tells an answer from a line which the checked code wrote itself. It hides nothing from code that reads this
-process's memory (an axiom `i < n` and `ByteArray.uget` are enough), so a file that runs programs is believed only
-after its declarations, exported as text, were replayed by a second process that never ran it ("replay").
-Each import set is loaded once and kept; every check starts from that untouched environment. New declarations go
-through the kernel a second time, onto it, and everything that is reported is read from what came of that.
+  in : {"id", "nonce", "op": "read", "code", "header"?, "maxHeartbeats"?}; what "header" imports is used, where it is there
+  out: U+0001, the nonce, a space, {"id", "messages", "sorries", "written": [last part of a name], "examples", "ranPrograms",
+       "exported": the declarations as a text, "us": {import, elab, export}}; and before anything of the code is run, a line
+       U+0001 "runs", which nothing can take back
+  in : {"id", "nonce", "op": "judge", "code", "exported", "written", "reference"?}, which reads of "code" only what it imports;
+       "reference" is an exported text too
+  out: {"id", "decls": [{name, kind, written, statement, typeHash, axioms, uses, gap}], "replayErrors", "nested", "axiomsComplete",
+       "judge": null | {replayErrors, axioms, targets: [{name, status, detail}]}, "us": {import, judge, replay}}; or {"id", "fault"}
+Reading believes nothing and proves nothing: it may run programs of the code, which can do what they like in this process. A process
+that judges reads no code, runs none, and puts the declarations through the kernel on an untouched environment.
+The nonce tells an answer from a line which the checked code wrote itself. It hides nothing from code that reads this process's memory
+(an axiom `i < n` and `ByteArray.uget` are enough), so a process is not used again once it said that it runs something.
+Each import set is loaded once and kept; every request starts from that untouched environment.
 It runs as an elaborator because the wasm build finds no `main`, and it recurses over its own lists because that
 build holds the code of few generic library functions (List.map and the like do not run there).
 -/
@@ -19,6 +20,7 @@ module
 public meta import Lean.Elab.Frontend
 public meta import Lean.Util.CollectAxioms
 public meta import Lean.Data.Json
+public meta import Lean.Compiler.LCNF.Passes
 open Lean Elab
 
 namespace Certainly
@@ -81,6 +83,7 @@ meta def kindOf : ConstantInfo → String
 
 meta def jstr (s : String) : Json := Json.str s
 meta def jnat (n : Nat) : Json := Json.num (JsonNumber.fromNat n)
+meta def jarr (l : List Json) : Json := Json.arr (toA l)
 meta def posJson (p : Position) : Json := Json.mkObj [("line", jnat p.line), ("column", jnat p.column)]
 
 meta def msgJson (m : Message) : BaseIO Json := do
@@ -126,7 +129,8 @@ meta partial def sorriesIn (fm : FileMap) (ctx : Option ContextInfo) : List Info
         match i, ctx with
         | .ofTacticInfo ti, some c =>
           if ti.stx.isOfKind `Lean.Parser.Tactic.tacticSorry then
-            let g ← goalText { c with mctx := ti.mctxBefore } ti.goalsBefore
+            -- It closes the first goal, and only that one.
+            let g ← goalText { c with mctx := ti.mctxBefore } (match ti.goalsBefore with | g :: _ => [g] | [] => [])
             pure [sorryJson fm ti.stx g]
           else pure below
         | .ofTermInfo ti, some c =>
@@ -167,11 +171,10 @@ meta def getEnv (ref : IO.Ref (List Cache)) (imps : List Import) : IO (Environme
 structure Rp where
   env : Environment
   err : List String
-  made : List Declaration := []
 
 meta def addK (r : Rp) (what : Name) (d : Declaration) : Rp :=
   match r.env.addDeclCore 0 d none with
-  | .ok e => { r with env := e, made := d :: r.made }
+  | .ok e => { r with env := e }
   | .error _ => { r with err := what.toString :: r.err }
 
 meta partial def ctorsOf (src : Environment) : List Name → List Constructor
@@ -185,30 +188,65 @@ meta partial def typesOf (src : Environment) : List Name → List InductiveType
     | some (.inductInfo v) => { name := n, type := v.type, ctors := ctorsOf src v.ctors } :: typesOf src t
     | _ => typesOf src t
 
-mutual
-meta partial def replayAll (src : Environment) : List Name → Rp → Rp
-  | [], r => r
-  | n :: t, r => replayAll src t (replayOne src n r)
-meta partial def replayOne (src : Environment) (n : Name) (r : Rp) : Rp :=
-  if r.env.contains n then r else
-  match src.find? n with
-  | none => { r with err := ("missing " ++ n.toString) :: r.err }
-  | some ci =>
-    if ci.isUnsafe || ci.isPartial then r else
-    match ci with
-    | .axiomInfo v => addK (replayAll src (toL v.type.getUsedConstants) r) n (.axiomDecl v)
-    | .defnInfo v => addK (replayAll src (toL v.value.getUsedConstants) (replayAll src (toL v.type.getUsedConstants) r)) n (.defnDecl v)
-    | .thmInfo v => addK (replayAll src (toL v.value.getUsedConstants) (replayAll src (toL v.type.getUsedConstants) r)) n (.thmDecl v)
-    | .opaqueInfo v => addK (replayAll src (toL v.value.getUsedConstants) (replayAll src (toL v.type.getUsedConstants) r)) n (.opaqueDecl v)
-    | .inductInfo v =>
-      let tys := typesOf src v.all
-      let r := foldL (fun r t => replayAll src (filt (fun m => !hasName v.all m) (toL t.type.getUsedConstants)) r) r tys
-      let r := foldL (fun r t => foldL (fun r c => replayAll src (filt (fun m => !hasName v.all m) (toL c.type.getUsedConstants)) r) r t.ctors) r tys
-      addK r n (.inductDecl v.levelParams v.numParams tys v.isUnsafe)
-    | .ctorInfo v => replayOne src v.induct r
-    | .recInfo v => replayAll src v.all r
-    | .quotInfo _ => r
-end
+meta def fStr (j : Json) (k : String) (d : String) : String :=
+  match j.getObjVal? k with | .ok (.str s) => s | _ => d
+meta def fBool (j : Json) (k : String) (d : Bool) : Bool :=
+  match j.getObjVal? k with | .ok (.bool s) => s | _ => d
+meta def fNat (j : Json) (k : String) (d : Nat) : Nat :=
+  match j.getObjVal? k with | .ok (.num n) => n.mantissa.toNat | _ => d
+
+meta def isErr (m : Message) : Bool := match m.severity with | .error => true | _ => false
+
+structure Done where
+  state : Command.State
+  commands : List Syntax
+
+meta def elabWith (base : Environment) (msgs : MessageLog) (opts : Options) (ictx : Parser.InputContext) (ps : Parser.ModuleParserState) (nc : Bool) : IO Done := do
+  let cs := Command.mkState base msgs opts
+  let cs := { cs with scopes := [{ header := "", opts := opts, isNoncomputable := nc }], infoState := { enabled := true } }
+  let st ← IO.processCommands ictx ps cs
+  return { state := st.commandState, commands := toL st.commands }
+
+meta def hasErr (d : Done) : Bool := anyL isErr d.state.messages.toList
+
+/-- Proofs need no code, and the wasm package lacks the code of much of the library: so first without code generation,
+and with it only if that gave an error (macros, `#eval` and `native_decide` need code). -/
+meta def elabBest (base : Environment) (msgs : MessageLog) (opts : Options) (ictx : Parser.InputContext) (ps : Parser.ModuleParserState) : IO Done := do
+  let a ← elabWith base msgs opts ictx ps true
+  if hasErr a then
+    let b ← elabWith base msgs opts ictx ps false
+    return if hasErr b then a else b
+  else return a
+
+meta def idOf (j : Json) : Json := match j.getObjVal? "id" with | .ok v => v | _ => Json.null
+
+meta def say (o : IO.FS.Handle) (nonce : String) (fields : List (String × Json)) : IO Unit := do
+  -- The line break first: whatever the checked code left on the line before, ours stands alone.
+  o.putStrLn ("\n\x01" ++ nonce ++ " " ++ (Json.mkObj fields).compress)
+  o.flush
+
+/-- What answers a request: the fields of the answer, or one `fault`. -/
+abbrev Desk := IO.Ref (List Cache) → Json → BaseIO (List (String × Json))
+
+meta partial def serve (desk : Desk) (i o : IO.FS.Handle) (ref : IO.Ref (List Cache)) : IO Unit := do
+  let l ← i.getLine
+  if l.isEmpty then return
+  match Json.parse l with
+  | .error e => say o "" [("fault", jstr e)]
+  | .ok j =>
+    let fields ← desk ref j
+    say o (fStr j "nonce" "") (("id", idOf j) :: fields)
+  serve desk i o ref
+
+meta def main (desk : Desk) : IO Unit := do
+  let o ← IO.FS.Handle.mk "/dev/stdout" .write
+  let i ← IO.FS.Handle.mk "/dev/stdin" .read
+  let ref ← IO.mkRef []
+  let (env, _) ← getEnv ref [{ module := `Init }]
+  say o "ready" [("version", jstr Lean.versionString), ("commit", jstr Lean.githash), ("axiomsComplete", Json.bool (!(bodiesHidden env)))]
+  serve desk i o ref
+
+/-! Here the checker's own part begins; tactic mode's program (dialogue.lean) has all that stands above. -/
 
 /-! Declarations as text, for another process: names, levels and terms once each, in tables, dependencies first. -/
 structure Tab (α : Type) where
@@ -238,7 +276,6 @@ structure Ex where
 @[noinline] meta def sameName (a b : Name) : Bool := a == b
 @[noinline] meta def sameLevel (a b : Level) : Bool := a == b
 @[noinline] meta def sameTerm (a b : Expr) : Bool := a == b
-meta def jarr (l : List Json) : Json := Json.arr (toA l)
 
 meta partial def exName (n : Name) (x : Ex) : Nat × Ex :=
   match x.names.find sameName n.hash n with
@@ -554,43 +591,6 @@ meta partial def declsJson (seen : List String) (base env : Environment) (fm : F
         ("axioms", Json.arr (toA (mapL (fun a => jstr a.toString) (axiomsOf env n)))),
         ("uses", Json.arr (toA (mapL (fun u => jstr u.toString) (usesIn base env (partsOf ci) [n] [])))), ("gap", jstr (gapOf ci))] :: rest
 
-/-! What the file does besides stating and proving, read from its syntax, which its own code cannot take back. -/
-meta def codeKinds : List Name :=
-  [`Lean.Parser.Command.eval, `Lean.Parser.Command.evalBang, `Lean.Parser.Command.macro, `Lean.Parser.Command.macro_rules,
-   `Lean.Parser.Command.elab, `Lean.Parser.Command.elab_rules, `Lean.Parser.Command.initialize, `Lean.runCmd, `Lean.runElab, `Lean.runMeta,
-   `Lean.byElab, `Lean.Parser.Term.byElab, `Lean.Parser.Command.«run_cmd», `Lean.Parser.Command.«run_elab», `Lean.Parser.Command.«run_meta»,
-   `Lean.Parser.Tactic.runTac, `Lean.Parser.Command.simprocDecl, `Lean.Parser.Command.attribute, `Lean.Parser.Command.declModifiers.unsafe,
-   `Lean.Parser.Command.unsafe, `Lean.Parser.Attr.simple, `Lean.Parser.Attr.extern, `Lean.Parser.Attr.macro]
-meta def plainAttrs : List Name :=
-  [`simp, `ext, `reducible, `semireducible, `irreducible, `inline, `instance, `local, `scoped, `elab_as_elim, `symm, `refl, `trans, `grind, `norm_num,
-   `default_instance, `class, `congr, `expose, `implicit_reducible, `specialize, `noinline, `always_inline, `macro_inline, `induction_eliminator, `cases_eliminator, `csimp]
-meta def isPlainAttr (s : Syntax) : Bool :=
-  match s.getArg 0 with
-  | .ident _ _ n _ => hasName plainAttrs n
-  | _ => false
-mutual
-meta partial def runsCode (s : Syntax) : Bool :=
-  match s with
-  | .node _ k cs =>
-    if k == `Lean.Parser.Attr.simple then !(isPlainAttr s)
-    else if k == `Lean.Parser.Command.attribute then anyRuns (toL cs)
-    else hasName codeKinds k || anyRuns (toL cs)
-  | _ => false
-meta partial def anyRuns : List Syntax → Bool
-  | [] => false
-  | s :: t => runsCode s || anyRuns t
-end
-/-- Code that may reach past Lean's types into the memory of this process. -/
-meta def unsafeKinds : List Name := [`Lean.Parser.Command.unsafe, `Lean.Parser.Term.unsafe, `Lean.Parser.Attr.extern]
-mutual
-meta partial def isUnsafe (s : Syntax) : Bool :=
-  match s with
-  | .node _ k cs => hasName unsafeKinds k || anyUnsafe (toL cs)
-  | _ => false
-meta partial def anyUnsafe : List Syntax → Bool
-  | [] => false
-  | s :: t => isUnsafe s || anyUnsafe t
-end
 mutual
 meta partial def examplesIn (s : Syntax) : Nat :=
   match s with
@@ -600,20 +600,6 @@ meta partial def examplesSum : List Syntax → Nat
   | [] => 0
   | s :: t => examplesIn s + examplesSum t
 end
-
-meta partial def isBelow (p : Name) (n : Name) : Bool :=
-  n == p || (match n with
-  | .str q _ => isBelow p q
-  | .num q _ => isBelow p q
-  | .anonymous => false)
-
-/-- A new definition for Lean's own use (a simproc, say), whatever syntax it came from. -/
-meta partial def servesLean (env : Environment) : List Name → Bool
-  | [] => false
-  | n :: t =>
-    (match env.find? n with
-     | some (.defnInfo d) => anyL (fun c => isBelow `Lean.Meta c || isBelow `Lean.Elab c) (toL d.type.getUsedConstants)
-     | _ => false) || servesLean env t
 
 /-- Nested inductives, or recursion on accessibility: where kernels before 4.34 have published holes. -/
 meta partial def touchesHoles (env : Environment) : List Name → Bool
@@ -714,174 +700,229 @@ meta def isAxiomIn (env : Environment) (n : Name) : Bool :=
   | some (.axiomInfo _) => true
   | _ => false
 
-meta def fStr (j : Json) (k : String) (d : String) : String :=
-  match j.getObjVal? k with | .ok (.str s) => s | _ => d
-meta def fBool (j : Json) (k : String) (d : Bool) : Bool :=
-  match j.getObjVal? k with | .ok (.bool s) => s | _ => d
-meta def fNat (j : Json) (k : String) (d : Nat) : Nat :=
-  match j.getObjVal? k with | .ok (.num n) => n.mantissa.toNat | _ => d
-
-meta def isErr (m : Message) : Bool := match m.severity with | .error => true | _ => false
-
-structure Done where
-  state : Command.State
-  commands : List Syntax
-
-meta def elabWith (base : Environment) (msgs : MessageLog) (opts : Options) (ictx : Parser.InputContext) (ps : Parser.ModuleParserState) (nc : Bool) : IO Done := do
-  let cs := Command.mkState base msgs opts
-  let cs := { cs with scopes := [{ header := "", opts := opts, isNoncomputable := nc }], infoState := { enabled := true } }
-  let st ← IO.processCommands ictx ps cs
-  return { state := st.commandState, commands := toL st.commands }
-
-meta def hasErr (d : Done) : Bool := anyL isErr d.state.messages.toList
-
-/-- Proofs need no code, and the wasm package lacks the code of much of the library: so first without code generation,
-and with it only if that gave an error (macros, `#eval` and `native_decide` need code). -/
-meta def elabBest (base : Environment) (msgs : MessageLog) (opts : Options) (ictx : Parser.InputContext) (ps : Parser.ModuleParserState) : IO Done := do
-  let a ← elabWith base msgs opts ictx ps true
-  if hasErr a then
-    let b ← elabWith base msgs opts ictx ps false
-    return if hasErr b then a else b
-  else return a
-
 meta def newNames (d : Done) : IO (List Name) := do
   let md ← mkModuleData d.state.env .private
   return toL md.constNames
 
-/-- `partial` keeps the compiler from moving the work to where its result is used, past the clock. -/
-meta partial def replayed (src base : Environment) (names : List Name) : IO Rp :=
-  return replayAll src names { env := base, err := [] }
+/-! Gathering what a file declares, dependencies first, as the kernel takes it. What is unsafe or partial proves nothing and stays. -/
+structure Gathered where
+  seen : Tab Name := { buckets := Array.replicate 4096 [] }
+  made : List Declaration := []
 
-structure Reference where
-  env : Environment
-  targets : List Name
-  errors : List Json
-  refused : List String
-  made : List Declaration
+mutual
+meta partial def gatherAll (base src : Environment) : List Name → Gathered → Gathered
+  | [], g => g
+  | n :: t, g => gatherAll base src t (gather base src n g)
+meta partial def gather (base src : Environment) (n : Name) (g : Gathered) : Gathered :=
+  if base.contains n then g else
+  match g.seen.find sameName n.hash n with
+  | some _ => g
+  | none =>
+    match src.find? n with
+    | none => g
+    | some ci =>
+      if ci.isUnsafe || ci.isPartial then g else
+      let g := { g with seen := g.seen.add n.hash n Json.null }
+      let parts (e : Expr) (g : Gathered) : Gathered := gatherAll base src (toL e.getUsedConstants) g
+      let push (d : Declaration) (g : Gathered) : Gathered := { g with made := d :: g.made }
+      match ci with
+      | .axiomInfo v => push (.axiomDecl v) (parts v.type g)
+      | .defnInfo v => push (.defnDecl v) (parts v.value (parts v.type g))
+      | .thmInfo v => push (.thmDecl v) (parts v.value (parts v.type g))
+      | .opaqueInfo v => push (.opaqueDecl v) (parts v.value (parts v.type g))
+      | .inductInfo v =>
+        let others (e : Expr) (g : Gathered) : Gathered := gatherAll base src (filt (fun m => !hasName v.all m) (toL e.getUsedConstants)) g
+        let tys := typesOf src v.all
+        let g := foldL (fun g m => { g with seen := g.seen.add m.hash m Json.null }) g v.all
+        let g := foldL (fun g t => foldL (fun g c => others c.type g) (others t.type g) t.ctors) g tys
+        push (.inductDecl v.levelParams v.numParams tys v.isUnsafe) g
+      | .ctorInfo v => gather base src v.induct g
+      | .recInfo v => gatherAll base src v.all g
+      | .quotInfo _ => g
+end
 
-/-- The reference is elaborated before the answer, whose own programs could change what its text means. -/
-meta def readReference (base : Environment) (opts : Options) (text : String) : IO Reference := do
-  let ictx := inputCtx text "<reference>"
-  let (_, ps, msgs) ← Parser.parseHeader ictx
-  let d ← elabBest base msgs opts ictx ps
-  let names ← newNames d
-  let rp ← replayed d.state.env base names
-  let js ← msgsJson (filt isErr d.state.messages.toList)
-  return { env := rp.env, targets := filt (isTarget rp.env) names, errors := js, refused := rp.err, made := rev rp.made [] }
+/-! Reading without running anything. What Lean runs of a file it has compiled before (an elaborator, a notation's parser, the term of an
+option, a constant for the kernel). So where a first pass of the compiler drops everything, nothing of the file can run. -/
+meta def refusal : Name := `certainly.noCode
 
-meta def judged (base answer : Environment) (r : Reference) : Json :=
-  Json.mkObj [("messages", Json.arr (toA r.errors)), ("axioms", Json.arr (toA (mapL (fun n => jstr n.toString) (filt (isAxiomIn r.env) r.targets)))),
-    ("replayErrors", Json.arr (toA (mapL jstr r.refused))), ("targets", Json.arr (toA (mapL (targetJson base r.env answer) r.targets)))]
+/-- Whether something is compiled to be run at once, not for later. -/
+meta def isMomentary : Name → Bool
+  | .str p s => s.startsWith "_tmp" || s.startsWith "_eval" || s.startsWith "_nativeDecide" || isMomentary p
+  | .num p _ => isMomentary p
+  | .anonymous => false
 
-meta partial def skippedOf (src dst : Environment) : List Name → List Json
-  | [] => []
-  | n :: t => if dst.contains n || n.isInternal then skippedOf src dst t else jstr n.toString :: skippedOf src dst t
+open Compiler.LCNF in
+meta partial def drop (decls : List Decl) : CompilerM Unit := do
+  match decls with
+  | [] => return
+  | d :: t => do
+    eraseDecl d
+    drop t
+meta def refusing (wanted : IO.Ref Bool) : Compiler.LCNF.Pass :=
+  { phase := .base, name := refusal, run := fun decls => do
+      let names := mapL (fun d => d.name) (toL decls)
+      if anyL isMomentary names then
+        wanted.set true
+        throw (Exception.error .missing (MessageData.ofName refusal))
+      drop (toL decls)
+      return #[] }
 
-meta def check (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Json)) := do
+/-- Functions whose own code the wasm build lacks are there all the same when they are handed on as values. -/
+@[noinline] meta def with3 {α β γ δ : Type} (f : α → β → γ → δ) (a : α) (b : β) (c : γ) : δ := f a b c
+
+open Compiler.LCNF in
+/-- An environment in which nothing is compiled, so that nothing of a file can run. -/
+meta def without (wanted : IO.Ref Bool) (base : Environment) : Environment :=
+  let passes := { builtinPassManager with basePasses := toA (refusing wanted :: toL builtinPassManager.basePasses) }
+  with3 (@PersistentEnvExtension.setState Name (Name × PassManager) (List Name × PassManager)) passManagerExt base ([], passes)
+
+meta partial def begins : List Char → List Char → Bool
+  | [], _ => true
+  | a :: t, b :: u => a == b && begins t u
+  | _, [] => false
+meta partial def holds (sign : List Char) : List Char → Bool
+  | [] => false
+  | c :: t => begins sign (c :: t) || holds sign t
+/-- Lean's interpreter was asked for something of the file that was dropped. -/
+meta def isMissing (text : String) : Bool :=
+  let l := text.toList
+  holds "unknown declaration".toList l || holds refusal.toString.toList l
+
+/-! Some say nothing where they were dropped: rules for a syntax that is there already, and attributes by which Lean comes to run what they stand
+on. They are known by name here, so that a file is read as Lean reads it; what is not known can be missed, and then it does not run. -/
+meta def ruleKinds : List Name :=
+  [`Lean.Parser.Command.macro_rules, `Lean.Parser.Command.elab_rules, `Lean.Parser.Attr.macro]
+meta def ruleAttrs : List String :=
+  ["macro", "elab", "parser", "tactic", "unexpander", "delab", "formatter", "parenthesizer", "simproc", "simprocAttr", "propagator", "init", "linter"]
+/-! An attribute that is not one of these may be such a one. It counts where there is an error to explain. -/
+meta def plainAttrs : List Name :=
+  [`simp, `ext, `reducible, `semireducible, `irreducible, `inline, `instance, `local, `scoped, `elab_as_elim, `symm, `refl, `trans, `grind, `norm_num,
+   `default_instance, `class, `congr, `expose, `implicit_reducible, `specialize, `noinline, `always_inline, `macro_inline, `induction_eliminator, `cases_eliminator, `csimp]
+mutual
+meta partial def hasRule (odd : Bool) (s : Syntax) : Bool :=
+  match s with
+  | .node _ k cs =>
+    if k == `Lean.Parser.Attr.simple then
+      match s.getArg 0 with
+      | .ident _ _ n _ => anyL (fun w => (lastPart n).endsWith w) ruleAttrs || (odd && !(hasName plainAttrs n))
+      | _ => odd
+    else hasName ruleKinds k || anyRule odd (toL cs)
+  | _ => false
+meta partial def anyRule (odd : Bool) : List Syntax → Bool
+  | [] => false
+  | s :: t => hasRule odd s || anyRule odd t
+end
+
+/-! The kernel asked to run a constant says nothing either, but leaves a sorry. -/
+meta def kernelRuns : List String := ["reduceBool", "reduceNat", "ofReduceBool", "ofReduceNat"]
+mutual
+meta partial def asksKernel (s : Syntax) : Bool :=
+  match s with
+  | .node _ _ cs => anyAsksKernel (toL cs)
+  | .ident _ _ n _ => anyL (fun w => w == lastPart n) kernelRuns
+  | _ => false
+meta partial def anyAsksKernel : List Syntax → Bool
+  | [] => false
+  | s :: t => asksKernel s || anyAsksKernel t
+end
+
+meta partial def saysMissing : List Message → BaseIO Bool
+  | [] => return false
+  | m :: t => do
+    let text ← m.data.toString
+    if isMissing text then return true else saysMissing t
+
+/-- First with nothing compiled; most files need no code. Only where something was missed, it is said aloud, and done again with it. -/
+meta def readFile (o : IO.FS.Handle) (base : Environment) (msgs : MessageLog) (opts : Options) (ictx : Parser.InputContext) (ps : Parser.ModuleParserState) : IO (Done × Bool) := do
+  let wanted ← IO.mkRef false
+  let d ← elabWith (without wanted base) msgs opts ictx ps true
+  let wants ← wanted.get
+  let missing ← saysMissing (filt isErr d.state.messages.toList)
+  if !(wants || missing || anyRule (hasErr d) d.commands || anyAsksKernel d.commands) then return (d, false)
+  o.putStrLn "\n\x01runs"
+  o.flush
+  let a ← elabBest base msgs opts ictx ps
+  return (a, true)
+
+meta def micros (t0 t1 : Nat) : Json := jnat ((t1 - t0) / 1000)
+
+meta def read (o : IO.FS.Handle) (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Json)) := do
   let code := fStr req "code" ""
   let t0 ← IO.monoNanosNow
   let ictx := inputCtx code "<input>"
   let (hdr, ps, msgs) ← Parser.parseHeader ictx
-  let (base, hit) ← getEnv ref (toL (headerToImports hdr))
+  let (hdr, _, _) ← match req.getObjVal? "header" with
+    | .ok (.str text) => Parser.parseHeader (inputCtx text "<header>")
+    | _ => pure (hdr, ps, msgs)
+  let (base, _) ← getEnv ref (toL (headerToImports hdr))
   let t1 ← IO.monoNanosNow
   let opts := ({} : Options).set `maxHeartbeats (fNat req "maxHeartbeats" 200000)
-  let reference ← match req.getObjVal? "reference" with
-    | .ok (.str text) => do
-      let r ← readReference base opts text
-      pure (some r)
-    | _ => pure none
+  let (d, ran) ← readFile o base msgs opts ictx ps
   let t2 ← IO.monoNanosNow
-  let d ← elabBest base msgs opts ictx ps
-  let t3 ← IO.monoNanosNow
   let names ← newNames d
-  let rp ← replayed d.state.env base names
-  let t4 ← IO.monoNanosNow
-  let verdict := match reference with
-    | some r => judged base rp.env r
-    | none => Json.null
   let js ← msgsJson d.state.messages.toList
   let so ← sorriesIn ictx.fileMap none (kids d.state.infoState.substituteLazy.get.trees)
-  let ds ← declsJson (anyIds d.commands) base rp.env ictx.fileMap names
-  let out := if fBool req "export" false && !(hasErr d) then (exported (rev rp.made [])).compress else ""
-  return [("messages", Json.arr (toA js)), ("sorries", Json.arr (toA so)), ("decls", Json.arr (toA ds)),
-    ("replay", Json.mkObj [("errors", Json.arr (toA (mapL jstr rp.err))), ("skipped", Json.arr (toA (skippedOf d.state.env rp.env names)))]),
-    ("judge", verdict), ("examples", jnat (examplesSum d.commands)), ("userCode", Json.bool (anyRuns d.commands || servesLean d.state.env names)),
-    ("meta", Json.bool (base.contains `Lean.Elab.Command.CommandElabM || anyUnsafe d.commands)), ("nested", Json.bool (touchesHoles rp.env names)),
-    ("axiomsComplete", Json.bool (!(bodiesHidden base))), ("cached", Json.bool hit), ("exported", jstr out),
-    ("us", Json.mkObj [("import", jnat ((t1 - t0) / 1000)), ("judge", jnat ((t2 - t1) / 1000)), ("elab", jnat ((t3 - t2) / 1000)), ("replay", jnat ((t4 - t3) / 1000))])]
+  let out := (exported (rev (gatherAll base d.state.env names {}).made [])).compress
+  let t3 ← IO.monoNanosNow
+  return [("messages", jarr js), ("sorries", jarr so), ("written", jarr (mapL jstr (anyIds d.commands))), ("examples", jnat (examplesSum d.commands)),
+    ("ranPrograms", Json.bool ran), ("exported", jstr out),
+    ("us", Json.mkObj [("import", micros t0 t1), ("elab", micros t1 t2), ("export", micros t2 t3)])]
 
-/-- What the answer is compared with has gone the same way as the answer. -/
-meta def sameWay (base : Environment) (r : Reference) : IO Reference := do
-  match imported (exported r.made) with
-  | .error e => throw (IO.userError ("the reference cannot be read back: " ++ e))
-  | .ok ds =>
-    let rp := addAll ds { env := base, err := [] }
-    return { r with env := rp.env, refused := app rp.err r.refused }
+/-! Judging: nothing of a file is read here but what it imports. -/
+structure Reference where
+  env : Environment
+  targets : List Name
+  refused : List String
 
-meta def replay (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Json)) := do
+meta def judged (base answer : Environment) (r : Reference) : Json :=
+  Json.mkObj [("axioms", jarr (mapL (fun n => jstr n.toString) (filt (isAxiomIn r.env) r.targets))), ("replayErrors", jarr (mapL jstr r.refused)),
+    ("targets", jarr (mapL (targetJson base r.env answer) r.targets))]
+
+meta def told (j : Json) (k : String) : IO (List (Name × Declaration)) :=
+  match Json.parse (fStr j k "") with
+  | .error e => throw (IO.userError ("the exported declarations cannot be read: " ++ e))
+  | .ok x => match imported x with
+    | .error e => throw (IO.userError ("the exported declarations cannot be read: " ++ e))
+    | .ok ds => return ds
+
+meta def strings (j : Json) (k : String) : List String :=
+  match j.getObjVal? k with
+  | .ok (.arr a) => mapL (fun x => match x with | .str s => s | _ => "") (toL a)
+  | _ => []
+
+meta def judge (ref : IO.Ref (List Cache)) (req : Json) : IO (List (String × Json)) := do
   let t0 ← IO.monoNanosNow
   let ictx := inputCtx (fStr req "code" "") "<input>"
   let (hdr, _, _) ← Parser.parseHeader ictx
-  let (base, hit) ← getEnv ref (toL (headerToImports hdr))
+  let (base, _) ← getEnv ref (toL (headerToImports hdr))
   let t1 ← IO.monoNanosNow
-  let opts := ({} : Options).set `maxHeartbeats (fNat req "maxHeartbeats" 200000)
   let reference ← match req.getObjVal? "reference" with
-    | .ok (.str text) => do
-      let r ← readReference base opts text
-      let r ← sameWay base r
+    | .ok (.str _) => do
+      let ds ← told req "reference"
+      let rp := addAll ds { env := base, err := [] }
+      let r : Reference := { env := rp.env, targets := filt (isTarget rp.env) (namesOf ds), refused := rp.err }
       pure (some r)
     | _ => pure none
   let t2 ← IO.monoNanosNow
-  let told := match Json.parse (fStr req "exported" "") with | .error e => Except.error e | .ok j => imported j
-  match told with
-  | .error e => throw (IO.userError ("the exported declarations cannot be read: " ++ e))
-  | .ok ds =>
-    let names := namesOf ds
-    let rp := addAll ds { env := base, err := [] }
-    let verdict := match reference with
-      | some r => judged base rp.env r
-      | none => Json.null
-    let rows ← declsJson [] base rp.env ictx.fileMap names
-    let t3 ← IO.monoNanosNow
-    return [("messages", Json.arr #[]), ("sorries", Json.arr #[]), ("decls", Json.arr (toA rows)),
-      ("replay", Json.mkObj [("errors", Json.arr (toA (mapL jstr rp.err))), ("skipped", Json.arr #[])]),
-      ("judge", verdict), ("examples", jnat 0), ("userCode", Json.bool false), ("meta", Json.bool false), ("nested", Json.bool (touchesHoles rp.env names)),
-      ("axiomsComplete", Json.bool (!(bodiesHidden base))), ("cached", Json.bool hit),
-      ("us", Json.mkObj [("import", jnat ((t1 - t0) / 1000)), ("judge", jnat ((t2 - t1) / 1000)), ("replay", jnat ((t3 - t2) / 1000))])]
+  let ds ← told req "exported"
+  let names := namesOf ds
+  let rp := addAll ds { env := base, err := [] }
+  let verdict := match reference with
+    | some r => judged base rp.env r
+    | none => Json.null
+  let rows ← declsJson (strings req "written") base rp.env ictx.fileMap names
+  let t3 ← IO.monoNanosNow
+  return [("decls", jarr rows), ("replayErrors", jarr (mapL jstr rp.err)), ("judge", verdict), ("nested", Json.bool (touchesHoles rp.env names)),
+    ("axiomsComplete", Json.bool (!(bodiesHidden base))), ("us", Json.mkObj [("import", micros t0 t1), ("judge", micros t1 t2), ("replay", micros t2 t3)])]
 
-meta def safeCheck (ref : IO.Ref (List Cache)) (j : Json) : BaseIO (List (String × Json)) := do
-  match ← (if fStr j "op" "" == "replay" then replay ref j else check ref j).toBaseIO with
+meta def answer (o : IO.FS.Handle) (ref : IO.Ref (List Cache)) (j : Json) : BaseIO (List (String × Json)) := do
+  match ← (if fStr j "op" "" == "judge" then judge ref j else read o ref j).toBaseIO with
   | .ok r => return r
   | .error e => return [("fault", jstr (toString e))]
 
-meta def idOf (j : Json) : Json := match j.getObjVal? "id" with | .ok v => v | _ => Json.null
-
-meta def say (o : IO.FS.Handle) (nonce : String) (fields : List (String × Json)) : IO Unit := do
-  -- The line break first: whatever the checked code left on the line before, ours stands alone.
-  o.putStrLn ("\n\x01" ++ nonce ++ " " ++ (Json.mkObj fields).compress)
-  o.flush
-
-meta partial def serve (i o : IO.FS.Handle) (ref : IO.Ref (List Cache)) : IO Unit := do
-  let l ← i.getLine
-  if l.isEmpty then return
-  match Json.parse l with
-  | .error e => say o "" [("fault", jstr e)]
-  | .ok j =>
-    let fields ← safeCheck ref j
-    say o (fStr j "nonce" "") (("id", idOf j) :: fields)
-  serve i o ref
-
-meta def main : IO Unit := do
-  let o ← IO.FS.Handle.mk "/dev/stdout" .write
-  let i ← IO.FS.Handle.mk "/dev/stdin" .read
-  let ref ← IO.mkRef []
-  let (env, _) ← getEnv ref [{ module := `Init }]
-  say o "ready" [("version", jstr Lean.versionString), ("commit", jstr Lean.githash), ("axiomsComplete", Json.bool (!(bodiesHidden env)))]
-  serve i o ref
-
 syntax (name := go) "#certainly_serve" : command
 @[command_elab go] public meta def elabGo : Command.CommandElab := fun _ _ _ => do
-  let r ← main.toBaseIO
+  let r ← (do main (answer (← IO.FS.Handle.mk "/dev/stdout" .write)) : IO Unit).toBaseIO
   match r with
   | .ok _ => pure ()
   | .error e => throw (Exception.error .missing (toString e))

@@ -17,8 +17,8 @@ PER_ROW = 6
 SHOWN = 21
 STATES: Mapping[str, tuple[str, str]] = {
     "proved": ("✓", "a theorem of a file that is proved"),
-    "accepted": ("•", "accepted by the kernel twice; a definition, or in a file not proved"),
-    "axiom": ("A", "assumed, not proved"),
+    "accepted": ("•", "accepted by the kernel twice; a definition, or its file has a fault"),
+    "axiom": ("A", "assumed, without a proof"),
     "incomplete": ("…", "a sorry stands in it"),
     "gap below": ("↓", "rests on something with a gap or an error"),
     "rejected": ("✗", "Lean reports an error in it"),
@@ -44,7 +44,8 @@ stroke-width:2}
 svg.picked .node:not(.on),svg.picked .edge:not(.on){opacity:.15}svg.picked .edge.on{opacity:1;
 stroke-width:2}table{border-collapse:collapse;width:100%;margin:.75rem 0}th,td{text-align:left;
 padding:.3rem .6rem;border-bottom:1px solid var(--soft);vertical-align:top;overflow-wrap:anywhere}
-td code{font:13px ui-monospace,monospace}ul.legend{list-style:none;padding:0;display:grid;
+th{white-space:nowrap}td code{font:13px ui-monospace,monospace}
+ul.legend{list-style:none;padding:0;display:grid;
 grid-template-columns:repeat(auto-fill,minmax(260px,1fr));gap:.25rem 1rem}
 b.state{white-space:nowrap}
 @media (max-width:640px){table,tbody,tr,td{display:block}thead{display:none}td{border:0;

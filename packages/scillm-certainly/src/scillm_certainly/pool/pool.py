@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ import anyio
 from attrs import evolve, frozen
 from scillm.errors import ProverError
 
+from scillm_certainly.backends.confinement import Confinement
 from scillm_certainly.backends.records import REPL, Backend
 from scillm_certainly.backends.repl import ReplWorker
 from scillm_certainly.backends.worker import Worker
@@ -18,8 +19,6 @@ from scillm_certainly.errors import QueueFullError
 from scillm_certainly.intake import cache_key, checked_policy, fault_of, imports_of
 from scillm_certainly.ladder import decide
 from scillm_certainly.pool.memory import Memory
-from scillm_certainly.programs import runs_programs
-from scillm_certainly.protocol import replayed_apart
 from scillm_certainly.records import (
     INCONCLUSIVE,
     CheckRequest,
@@ -34,7 +33,9 @@ if TYPE_CHECKING:
 FIRST_GUESS_S = 1.0
 SMOOTHING = 0.2
 LEAST_S = 1.0
-"""For the second worker, however long the first one took."""
+"""For each step of a check, however long those before it took."""
+Step = Callable[[Worker, float], Awaitable[Facts]]
+"""What a worker is asked, and how many seconds it has."""
 
 
 class Checker(Protocol):
@@ -50,30 +51,39 @@ class Size:
     """How large a pool is, and when one of its workers is replaced by a new one."""
 
     workers: int = 1
+    judges: int = 0
+    """Processes that judge what the workers read; 0: one for every two of them."""
     spare: bool = True
     queue: int = 256
+    one_caller: bool = False
+    """Whether a file's programs may change what the files after it are taken to state."""
     recycle_checks: int = 5_000
     recycle_mb: int = 2_600
     cache_entries: int = 2_000
-    apart: bool = False
-    """Whether every file is taken for one that runs programs."""
 
 
 class Pool:
     """A pool on one event loop. Remembers its workers and the verdicts they gave.
 
-    Workers start when they are first needed. The spare starts once a worker is at work and waits,
-    warm, for one that has to be ended. Every check begins on the untouched environment of its
-    imports, and a worker whose checked code could have changed it is not used again.
+    A check is two steps. One Lean reads the code, and hands its declarations over as text; another,
+    which reads none and so runs none of its programs, puts them through the kernel and compares
+    them with the reference. Only the second one's word makes `proved`.
+
+    Lean starts when it is first needed. The spare starts once one is at work and waits, warm, for
+    one that has to be ended. A Lean that ran programs of what it read is not used again: it might
+    read the next file as something else.
     """
 
     def __init__(self, backend: Backend, size: Size | None = None) -> None:
         self.backend = backend
         self.size = Size() if size is None else size
         self._slots = anyio.CapacityLimiter(self.size.workers)
+        self._seats = anyio.CapacityLimiter(self.size.judges or (self.size.workers + 1) // 2)
         self._idle: list[Worker] = []
+        self._judges: list[Worker] = []
         self._busy: set[Worker] = set()
         self._spare: Worker | None = None
+        self._confinement = Confinement(backend)
         self._memory = Memory(entries=self.size.cache_entries)
         self._waiting = 0
         self._typical_s = FIRST_GUESS_S
@@ -84,7 +94,7 @@ class Pool:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        self.close()
+        await self.aclose()
 
     async def check(self, request: CheckRequest, /) -> ProofVerdict:
         """The verdict on one request.
@@ -111,8 +121,9 @@ class Pool:
     async def warm_up(self) -> Lean:
         """Have one worker ready, and say which Lean it is; `ProverError` when none will start."""
         async with self._slots:
-            worker = await self._take((), rough=False)
-            self._give(worker)
+            await self._by_reader((), _nothing, LEAST_S)
+            if self._is_judged:
+                await self._by_judge((), _nothing, LEAST_S)
         return self._lean
 
     async def _in_turn(self, request: CheckRequest) -> ProofVerdict:
@@ -149,73 +160,66 @@ class Pool:
         return decide(request, facts, lean)
 
     async def _seen(self, request: CheckRequest) -> tuple[Facts, Lean]:
-        """What is found, by two workers where the file runs programs; `ProverError` if none runs.
+        """What is found, step by step in the time there is; `ProverError` if no Lean starts."""
+        started, imports, left_s = time.monotonic(), imports_of(request.code), request.policy.time_s
+        reference: Facts | None = None
+        if self._is_judged and request.reference is not None:
+            # Before the answer, whose programs could change what its text means.
+            reference, lean, left_s = await self._by_reader(imports, _reference(request), left_s)
+            if reference.fault:
+                return reference, lean
+        facts, lean, left_s = await self._by_reader(imports, _reading(request), left_s)
+        if self._is_judged and not facts.fault:
+            step = _judging(request, facts, reference)
+            facts, lean, _ = await self._by_judge(imports, step, left_s)
+        self._typical_s += SMOOTHING * (time.monotonic() - started - self._typical_s)
+        return facts, lean
 
-        Such a program can rewrite everything in its process, what is answered included. So that
-        process only hands over the declarations, and one that never ran them is asked.
-        """
-        imports, rough = imports_of(request.code), self._is_rough(request)
-        facts, lean, took_s = await self._by_one(imports, request, None, rough=rough)
-        if facts.user_code and not rough and self.backend.dialect != REPL:
-            # Lean saw programs where the text shows none.
-            rough = True
-            facts, lean, took_s = await self._by_one(imports, request, None, rough=True)
-        if not rough:
-            return facts, lean
-        facts = evolve(facts, rough=True)
-        if not decide(request, evolve(facts, apart=True), lean).proved or not facts.exported:
-            return facts, lean
-        left_s = max(LEAST_S, request.policy.time_s - took_s)
-        told, lean, _ = await self._by_one(imports, request, (facts.exported, left_s), rough=False)
-        return replayed_apart(facts, told), lean
+    @property
+    def _is_judged(self) -> bool:
+        """Whether this Lean can judge what another one read; a REPL cannot."""
+        return self.backend.dialect != REPL
 
-    def _is_rough(self, request: CheckRequest) -> bool:
-        """Whether the check belongs to a worker whose word needs another's."""
-        texts = (request.code, request.reference or "")
-        runs = self.size.apart or any(runs_programs(text) for text in texts)
-        return runs and self.backend.dialect != REPL
+    async def _by_reader(
+        self, imports: tuple[str, ...], step: Step, limit_s: float
+    ) -> tuple[Facts, Lean, float]:
+        if self._is_judged and not self._judges and self._seats.borrowed_tokens == 0:
+            # It will be wanted next, and starts meanwhile.
+            await self._confinement.open()
+            self._judges.append(self._from_spare() or self._launch())
+        return await self._by_one(self._idle, imports, step, limit_s)
+
+    async def _by_judge(
+        self, imports: tuple[str, ...], step: Step, limit_s: float
+    ) -> tuple[Facts, Lean, float]:
+        async with self._seats:
+            return await self._by_one(self._judges, imports, step, limit_s)
 
     async def _by_one(
-        self,
-        imports: tuple[str, ...],
-        request: CheckRequest,
-        exported: tuple[str, float] | None,
-        *,
-        rough: bool,
+        self, idle: list[Worker], imports: tuple[str, ...], step: Step, limit_s: float
     ) -> tuple[Facts, Lean, float]:
-        """What one worker finds in a request, or in what another exported (within so many seconds).
-
-        Also which Lean it is, and how long it took; `ProverError` when none will start.
-        """
-        worker = await self._take(imports, rough=rough)
+        """What one worker of a kind finds, which Lean it is, and what is left of the seconds."""
+        worker = await self._take(idle, imports)
         started = time.monotonic()
         try:
-            if exported is None:
-                facts = await worker.check(request)
-            else:
-                facts = await worker.replay(request, exported[0], limit_s=exported[1])
+            facts = await step(worker, limit_s)
         finally:
-            self._give(worker)
-        took_s = time.monotonic() - started
-        self._typical_s += SMOOTHING * (took_s - self._typical_s)
-        return facts, worker.lean, took_s
+            self._give(worker, idle)
+        return facts, worker.lean, max(LEAST_S, limit_s - (time.monotonic() - started))
 
-    async def _take(self, imports: tuple[str, ...], *, rough: bool) -> Worker:
-        self._idle = [worker for worker in self._idle if self._usable(worker)]
-        fitting = [worker for worker in self._idle if worker.rough == rough]
-        worker = next((one for one in fitting if imports in one.warm), None)
-        if worker is None and fitting:
-            worker = fitting[0]
+    async def _take(self, idle: list[Worker], imports: tuple[str, ...]) -> Worker:
+        await self._confinement.open()
+        idle[:] = [worker for worker in idle if self._usable(worker)]
+        worker = next((one for one in idle if imports in one.warm), idle[0] if idle else None)
         if worker is not None:
-            self._idle.remove(worker)
+            idle.remove(worker)
         else:
             worker = self._from_spare() or self._launch()
-            worker.rough = rough
         try:
             await worker.ready()
         except BaseException:
             # Only who waited is gone; a worker that still warms up is kept for the next.
-            self._give(worker)
+            self._give(worker, idle)
             raise
         self._busy.add(worker)
         if worker.lean.commit != self._lean.commit:
@@ -225,10 +229,10 @@ class Pool:
             self._spare = self._launch()
         return worker
 
-    def _give(self, worker: Worker) -> None:
+    def _give(self, worker: Worker, idle: list[Worker]) -> None:
         self._busy.discard(worker)
         if self._usable(worker):
-            self._idle.append(worker)
+            idle.append(worker)
 
     def _usable(self, worker: Worker) -> bool:
         """Whether a worker may be asked again; one that may not is ended here."""
@@ -237,7 +241,7 @@ class Pool:
             worker.close()
             return False
         worn = (
-            worker.tainted
+            (worker.tainted and not self.size.one_caller)
             or worker.checks >= self.size.recycle_checks
             or (worker.checks > 0 and worker.process.rss_mb() > self.size.recycle_mb)
         )
@@ -253,14 +257,15 @@ class Pool:
     def _launch(self) -> Worker:
         self._counts["started"] += 1
         kind = ReplWorker if self.backend.dialect == REPL else Worker
-        return kind(self.backend)
+        return kind(self.backend, self._confinement.start())
 
     def stats(self) -> Mapping[str, Json]:
         """Counts for a metrics page: workers, queue, checks, restarts, cache, memory."""
-        live = [*self._idle, *self._busy, *([self._spare] if self._spare else [])]
+        live = [*self._idle, *self._judges, *self._busy, *([self._spare] if self._spare else [])]
         return {
             **self._counts,
             "workers": self.size.workers,
+            "judges": len(self._judges) + int(self._seats.borrowed_tokens),
             "alive": sum(worker.alive for worker in live),
             "busy": len(self._busy),
             "waiting": self._waiting,
@@ -270,9 +275,32 @@ class Pool:
             "typical_s": round(self._typical_s, 4),
         }
 
+    async def aclose(self) -> None:
+        """End every worker, and the sandbox they were in; a second call does nothing."""
+        self.close()
+        await self._confinement.aclose()
+
     def close(self) -> None:
         """End every worker; a second call does nothing."""
         spare = [] if self._spare is None else [self._spare]
-        for worker in (*self._idle, *self._busy, *spare):
+        for worker in (*self._idle, *self._judges, *self._busy, *spare):
             worker.close()
-        self._idle, self._spare = [], None
+        self._idle.clear()
+        self._judges.clear()
+        self._spare = None
+
+
+def _reference(request: CheckRequest) -> Step:
+    return lambda worker, limit_s: worker.reference(request, limit_s=limit_s)
+
+
+def _reading(request: CheckRequest) -> Step:
+    return lambda worker, limit_s: worker.check(request, limit_s=limit_s)
+
+
+def _judging(request: CheckRequest, seen: Facts, reference: Facts | None) -> Step:
+    return lambda worker, limit_s: worker.judge(request, seen, reference, limit_s=limit_s)
+
+
+async def _nothing(_worker: Worker, _limit_s: float) -> Facts:
+    return Facts()

@@ -12,6 +12,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 from attrs import frozen
 from scillm import portal
+from scillm.errors import UsageError
 
 from scillm_certainly.backends.choose import choose
 from scillm_certainly.errors import LeanMissingError
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from scillm_certainly.backends.records import Backend
 
-WORKER_MB = 1_500
+WORKER_MB = 2_000
+"""A Lean with a few import sets, and half of the one that judges for two of them."""
 CALLERS = 4_096
 
 
@@ -97,16 +99,26 @@ class Resident:
 
 
 def size_of(settings: Mapping[str, Json]) -> Size:
-    """The pool's size from settings; by default a worker per core, as far as memory goes."""
-    workers = settings.get("certainly_workers")
+    """The pool's size from settings; by default a worker per core, as far as memory goes.
+
+    Raises `UsageError` for a number below 1.
+    """
+    workers = _counted(settings, "certainly_workers")
     spare = settings.get("certainly_spare")
-    queue = settings.get("certainly_queue")
+    queue = _counted(settings, "certainly_queue")
     return Size(
-        workers=default_workers() if workers is None else max(1, workers),
+        workers=default_workers() if workers is None else workers,
         spare=True if spare is None else spare,
-        queue=Size().queue if queue is None else max(1, queue),
-        apart=bool(settings.get("certainly_apart")),
+        queue=Size().queue if queue is None else queue,
+        one_caller=bool(settings.get("certainly_one_caller")),
     )
+
+
+def _counted(settings: Mapping[str, Json], name: str) -> int | None:
+    given: int | None = settings.get(name)
+    if given is not None and given < 1:
+        raise UsageError(f"SCILLM_{name.upper()} must be 1 or more, but is {given}.")
+    return given
 
 
 def default_workers() -> int:
@@ -162,7 +174,7 @@ async def _stats(key: _Key) -> Mapping[str, Json]:
 async def _close(key: _Key) -> None:
     pool = _pools.pop(key, None)
     if pool is not None:
-        pool.close()
+        await pool.aclose()
 
 
 def _pool(key: _Key) -> Pool:
