@@ -10,9 +10,14 @@ from hypothesis import settings
 from support.faulty import FaultyServer
 from support.loopback import loopback_only
 from support.tinymodel import TinyModelUnavailableError, serve_tiny_model
+from support.wasm_cell import cells_of_run, with_cell
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from support.spread import Spread
+    from xdist.remote import Producer
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
@@ -24,6 +29,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 def _loopback_only() -> Iterator[None]:
     with loopback_only():
         yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spread | None:
+    """With `--dist loadfile`, say ourselves what belongs into one process."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from support.spread import Spread
+
+    return Spread(config, log)
 
 
 def _held_to_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
@@ -73,3 +88,9 @@ def tiny_model_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield base_url
     except TinyModelUnavailableError as exc:
         pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="session")
+def wasm_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of level wasm's interpreter with the interpreter in it."""
+    return with_cell(cells_of_run(tmp_path_factory))

@@ -24,6 +24,8 @@ PYTHON = VENV / BIN / "python"
 UV_VENV = ROOT / ".uv"
 UV_NEEDS = "uv>=0.9,<1"
 STEP_LIMIT_S = 1500
+TEST_PROCESSES = 3
+"""More than two cores need: a test that waits for a child or a pause leaves them idle."""
 
 
 def run(*command: str | Path, quiet: bool = False, **environment: str) -> None:
@@ -106,7 +108,9 @@ def test(*, deep: bool) -> None:
     coverage = ["--cov", "--cov-report="]
     marks = [] if deep else ["-m", "not deep"]
     profile = os.environ.get("HYPOTHESIS_PROFILE", "deep" if deep else "ci")
-    pytest = [PYTHON, "-m", "pytest", "-q", "-n", "2", *marks, *coverage]
+    # What stays together is in tests/support/spread.py; in this order the long waits come first.
+    spread = ["-n", str(TEST_PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder"]
+    pytest = [PYTHON, "-m", "pytest", "-q", *spread, *marks, *coverage]
     steps: list[tuple[str, list[str | Path]]] = [
         ("format", [tool / "ruff", "format", "--check", "."]),
         ("lint", [tool / "ruff", "check", "."]),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support.lean import lean_settings
 from support.pages import Block, blocks, fits, problem
 from support.run_page import commands
+from support.wasm_cell import cells_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,8 @@ LEAN = {
     "SCILLM_CERTAINLY_SPARE": "0",
 }
 
+NOTHING: Mapping[str, str] = {}
+
 
 def environment(home: Path, server: FaultyServer) -> Mapping[str, str]:
     """A new user's: no setting, an empty home; `openai/…` is a strict server on loopback."""
@@ -53,7 +56,9 @@ def environment(home: Path, server: FaultyServer) -> Mapping[str, str]:
     }
 
 
-def run_page(page: Path, folder: Path, server: FaultyServer) -> subprocess.CompletedProcess[str]:
+def run_page(
+    page: Path, folder: Path, server: FaultyServer, shared: Mapping[str, str] = NOTHING
+) -> subprocess.CompletedProcess[str]:
     """Run a page's blocks as a new user would, in a folder of their own with a copy of `docs/`."""
     home, work = folder / "home", folder / "work"
     home.mkdir()
@@ -62,7 +67,7 @@ def run_page(page: Path, folder: Path, server: FaultyServer) -> subprocess.Compl
     return subprocess.run(
         [sys.executable, "-m", "support.run_page", str(page)],
         cwd=work,
-        env=environment(home, server),
+        env={**environment(home, server), **shared},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -73,12 +78,16 @@ def run_page(page: Path, folder: Path, server: FaultyServer) -> subprocess.Compl
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_block_of_a_page_runs(
-    page: Path, tmp_path: Path, faulty_server: FaultyServer
+    page: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    faulty_server: FaultyServer,
 ) -> None:
     """Typing in a page from top to bottom works; a block that is not run says why."""
     if page.name == "certainly.md":
         lean_settings()
-    done = run_page(ROOT / page, tmp_path, faulty_server)
+    cells = {"SCILLM_CODEWORLD_WASM_CACHE": str(cells_of_run(tmp_path_factory))}
+    done = run_page(ROOT / page, tmp_path, faulty_server, cells)
 
     assert done.returncode == 0, done.stdout
 
