@@ -81,8 +81,7 @@ class States:
     def written(self, number: int) -> dict[str, Json]:
         """A state as a document that leads to it anywhere."""
         place, *steps = (self.rows[at].origin for at in self.way_to(number))
-        if not isinstance(place, Place):
-            raise UsageError("A state began nowhere; this is a fault of ours.")
+        assert isinstance(place, Place)  # every way begins at one
         return {
             "text": place.text,
             "kind": place.kind,
